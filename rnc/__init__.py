@@ -1,0 +1,49 @@
+"""Robustness and neural collapse: the package behind the book, and for your own networks.
+
+from rnc import measure, pgd
+c = measure([(features, labels)], num_classes=10, weight=model.fc.weight)
+c.nc1, c.nc2_angles, c.nc3
+"""
+
+from rnc.attacks import gaussian, pgd, trades_perturbation
+from rnc.claims import judge
+from rnc.collapse import (
+    ClassMeans,
+    Collapse,
+    WithinClass,
+    angles_between,
+    measure,
+    nearest_class_centre,
+    simplex_alignment,
+    simplex_deviation,
+    simplex_etf,
+)
+from rnc.config import Attack, ParameterError, Study, Training
+from rnc.models import features
+from rnc.runs import record, records
+from rnc.training import objective, train
+
+__all__ = [
+    "Attack",
+    "ClassMeans",
+    "Collapse",
+    "ParameterError",
+    "Study",
+    "Training",
+    "WithinClass",
+    "angles_between",
+    "features",
+    "gaussian",
+    "judge",
+    "measure",
+    "nearest_class_centre",
+    "objective",
+    "pgd",
+    "record",
+    "records",
+    "simplex_alignment",
+    "simplex_deviation",
+    "simplex_etf",
+    "trades_perturbation",
+    "train",
+]

@@ -1,0 +1,3 @@
+from rnc.cli import main
+
+main()

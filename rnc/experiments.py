@@ -1,0 +1,377 @@
+"""What the chapters ask of a trained network: collapse under perturbation, leaping, layers.
+
+Everything is measured on the training points (the paper is about the terminal phase of
+training), with BatchNorm in eval mode. Sizes of perturbations are those of the settings, in
+1/255.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from rnc.attacks import gaussian, pgd
+from rnc.collapse import (
+    ClassMeans,
+    WithinClass,
+    nearest_class_centre,
+    simplex_alignment,
+)
+from rnc.config import Attack, Training
+from rnc.data import Images
+from rnc.models import features
+from rnc.progress import progress
+from rnc.training import Checkpoint, attack_arguments, build, reproducible
+
+BATCH = 500  # points at a time
+SWEEP = {"linf": (0, 1, 2, 4, 6, 8, 12, 16), "l2": (0, 16, 32, 64, 96, 128, 192, 256)}
+DRAWN_CLASSES = 4  # they span the three dimensions of a drawing
+DRAWN_POINTS = 50  # per class
+
+
+def measure_run(
+    training: Training, attack: Attack, images: Images, snapshots: list[Checkpoint]
+) -> dict:
+    """Everything the chapters show of one network under one attack.
+
+    Args:
+        training: the network's settings.
+        attack: the attack of the evaluation.
+        images: the data the network was trained on.
+        snapshots: its weights at increasing epochs; the last ones are the result.
+
+    Returns:
+        Plain lists and numbers, None where a value is not defined:
+
+        - `epochs`: of the snapshots. `trajectory`: for clean, pgd, gauss and targeted points
+          the measures of `collapse_of` at each, and the means over classes of the angles
+          `leap`, `targeted_angle` and `alignment` (see `leaping`), in radians.
+        - `final`: what `leaping` gives at the end.
+        - `points`: what `drawing` gives at the end.
+        - `sweep`: accuracy, NC1, equiangularity and leap angle at each radius `eps`.
+        - `layers`: what `layerwise` gives at the end.
+        - `test`: accuracy on clean and on attacked test images.
+    """
+    began = time.monotonic()
+    model = build(training, images).eval()
+    trajectory = []
+    with reproducible():
+        what = f"measuring {training.label}, seed {training.seed}: snapshot"
+        for snapshot in progress(snapshots, what, len(snapshots)):
+            model.load_state_dict(snapshot.model)
+            x = perturbations(model, images, attack)
+            read = {name: read_out(model, points) for name, points in x.items()}
+            trajectory.append(at_epoch(model, images, read))
+        result = {
+            "epochs": [snapshot.epoch for snapshot in snapshots],
+            "trajectory": _columns(trajectory),
+            "final": leaping(images, read),
+            "points": drawing(images, read),
+            "sweep": sweep(model, images, attack),
+            "layers": layerwise(model, model.layers, x["clean"], x["pgd"], images.y),
+            "test": test_accuracy(model, images, attack),
+            "measuring_seconds": round(time.monotonic() - began, 1),
+        }
+    return _plain(result)
+
+
+def perturbations(model: nn.Module, images: Images, attack: Attack) -> dict[str, Tensor]:
+    """The training points: clean, attacked, with Gaussian noise, and attacked towards y + 1."""
+    size = attack_arguments(attack)
+    classes = len(images.classes)
+    x, y = images.x.contiguous(memory_format=torch.channels_last), images.y
+    noise = Generator(x.device).manual_seed(0)
+
+    def attacked(labels: Tensor, targeted: bool) -> Tensor:
+        return _in_batches(
+            lambda x, y: pgd(model, x, y, targeted=targeted, generator=noise, **size), x, labels
+        )
+
+    return {
+        "clean": x,
+        "pgd": attacked(y, False),
+        "gauss": gaussian(x, eps=size["eps"], norm=attack.norm, generator=noise),
+        "targeted": attacked((y + 1) % classes, True),
+    }
+
+
+def read_out(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits N x K and penultimate features N x D of all points."""
+
+    def batch(x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, outputs = features(model, x, ["penultimate"])
+        return logits, outputs["penultimate"]
+
+    logits, penultimate = zip(*(batch(part) for part in x.split(BATCH)), strict=True)
+    return torch.cat(logits), torch.cat(penultimate)
+
+
+def collapse_of(
+    logits: Tensor, h: Tensor, y: Tensor, weight: Tensor, centres: Tensor | None = None
+) -> tuple[dict[str, float], Tensor]:
+    """All measures of some points, by name, and their class means K x D.
+
+    NC1 to NC4 use the points' own means and their original labels, also when the points are
+    perturbed. `ncc_accuracy` uses `centres` (means of the clean points) where given.
+    """
+    k = logits.shape[1]
+    first = ClassMeans(k)
+    first.update(h, y)
+    second = WithinClass(first)
+    second.update(h, y)
+    measured = second.result(weight)
+    predicted = logits.argmax(1)
+    own = nearest_class_centre(h, measured.means)
+    nearest = own if centres is None else nearest_class_centre(h, centres)
+    return {
+        "accuracy": _share(predicted == y),
+        "loss": float(F.cross_entropy(logits, y)),
+        "nc1": measured.nc1,
+        "nc2_norms": measured.nc2_norms,
+        "nc2_angles": measured.nc2_angles,
+        "nc2_norms_w": measured.nc2_norms_w,
+        "nc2_angles_w": measured.nc2_angles_w,
+        "nc3": measured.nc3,
+        "nc4": _share(own != predicted),
+        "ncc_accuracy": _share(nearest == y),
+        "within": measured.within,
+        "between": measured.between,
+    }, measured.means
+
+
+def at_epoch(model: nn.Module, images: Images, read: dict) -> dict:
+    """Measures of all perturbations and the mean angles between their simplices."""
+    y, weight, centres = images.y, model.classifier.weight, None
+    row = {}
+    for name, (logits, h) in read.items():
+        row[name], means = collapse_of(logits, h, y, weight, centres)
+        centres = means if centres is None else centres  # the clean points come first
+    landed = leaping(images, read)
+    angles = ("leap", "targeted_angle", "alignment")
+    return row | {name: float(landed[name].nanmean()) for name in angles}
+
+
+def leaping(images: Images, read: dict) -> dict:
+    """Where attacked points land.
+
+    Returns, per class where it is a list:
+        - `predicted_counts`: attacked points by predicted label.
+        - `clean_norms`, `predicted_norms`, `perturbed_norms`: lengths of the centred means of
+          the clean points, of the attacked points by predicted label, and by true label.
+        - `leap`: angle between the mean of the attacked points predicted as a class and the
+          clean mean of that class; both centred; radians.
+        - `targeted_angle`: the same, for the points sent to a class by the targeted attack,
+          whether they arrived or not. `targeted_success`: the share that arrived.
+        - `alignment`: angle between the clean and the attacked mean of a class.
+        - `vertex_angle`: between two vertices of a simplex.
+    """
+    y, k = images.y, len(images.classes)
+    target = (y + 1) % k
+    logits, h = read["pgd"]
+    predicted = logits.argmax(1)
+    by_prediction = class_means(h, predicted, k)
+    clean, perturbed = class_means(read["clean"][1], y, k), class_means(h, y, k)
+    sent = class_means(read["targeted"][1], target, k)
+    return {
+        "predicted_counts": torch.bincount(predicted, minlength=k),
+        "clean_norms": _centred(clean).norm(dim=1),
+        "predicted_norms": _centred(by_prediction).norm(dim=1),
+        "perturbed_norms": _centred(perturbed).norm(dim=1),
+        "leap": simplex_alignment(clean, by_prediction),
+        "targeted_angle": simplex_alignment(clean, sent),
+        "targeted_success": _share(read["targeted"][0].argmax(1) == target),
+        "alignment": simplex_alignment(clean, perturbed),
+        "vertex_angle": math.acos(-1 / (k - 1)),
+    }
+
+
+def drawing(images: Images, read: dict) -> dict:
+    """Points and means of four classes in the three dimensions that their clean means span.
+
+    The classes are those into which most attacked points are sorted: there leaping shows.
+
+    Returns: `classes`; `vertices`, the clean means, 4 x 3; and for clean and pgd points
+        `points` N x 3, `true` and `predicted`, indices into the classes of the data set; in
+        units of the mean length of a vertex.
+    """
+    y, k = images.y, len(images.classes)
+    counts = torch.bincount(read["pgd"][0].argmax(1), minlength=k)
+    chosen = counts.argsort(descending=True, stable=True)[:DRAWN_CLASSES].sort().values
+    means = class_means(read["clean"][1], y, k)[chosen]
+    origin = means.mean(0)
+    _, _, axes = torch.linalg.svd(means - origin, full_matrices=False)
+    axes = axes[: len(chosen) - 1]
+    scale = (means - origin).norm(dim=1).mean()
+    drawn = torch.cat([(y == c).nonzero().flatten()[:DRAWN_POINTS] for c in chosen])
+    result = {"classes": chosen, "vertices": (means - origin) @ axes.T / scale}
+    for name in ("clean", "pgd"):
+        logits, h = read[name]
+        result[name] = {
+            "points": (h[drawn].double() - origin) @ axes.T / scale,
+            "true": y[drawn],
+            "predicted": logits.argmax(1)[drawn],
+        }
+    return result
+
+
+def sweep(model: nn.Module, images: Images, attack: Attack) -> dict:
+    """Collapse and leaping at radii from 0 to twice the paper's, in 1/255."""
+    rows = []
+    clean = read_out(model, images.x)
+    for eps in SWEEP[attack.norm]:
+        size = attack_arguments(attack.at_radius(eps))
+        noise = Generator(images.x.device).manual_seed(0)
+        x = _in_batches(
+            lambda x, y, size=size, noise=noise: pgd(model, x, y, generator=noise, **size),
+            images.x,
+            images.y,
+        )
+        read = read_out(model, x)
+        row, _ = collapse_of(*read, images.y, model.classifier.weight)
+        k = len(images.classes)
+        leap = simplex_alignment(
+            class_means(clean[1], images.y, k), class_means(read[1], read[0].argmax(1), k)
+        )
+        rows.append(
+            {name: row[name] for name in ("accuracy", "nc1", "nc2_angles")}
+            | {"leap": float(leap.nanmean())}
+        )
+    return {"eps": list(SWEEP[attack.norm])} | _columns(rows)
+
+
+def layerwise(
+    model: nn.Module, layers: tuple[str, ...], clean: Tensor, perturbed: Tensor, y: Tensor
+) -> dict:
+    """NC1, NC2 and NCC accuracy at every layer, clean and perturbed.
+
+    All layers are measured together, in two passes over the points of each kind; nothing
+    larger than the features of one batch is kept. NCC centres are the clean class means.
+
+    Args:
+        model: any network.
+        layers: names of its modules, in order of depth.
+        clean, perturbed: images, N x C x H x W; y: labels, N.
+
+    Returns:
+        `names`, and for `clean` and `perturbed` lists over layers of `nc1`, `nc2_norms`,
+        `nc2_angles`, `ncc_accuracy`.
+    """
+    k = int(y.max()) + 1
+    centres: dict[str, Tensor] = {}
+    result: dict = {"names": list(layers)}
+    for kind, x in (("clean", clean), ("perturbed", perturbed)):
+
+        def outputs(x: Tensor = x) -> Iterator[tuple[str, Tensor, Tensor]]:
+            for part, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+                for name, h in features(model, part, layers)[1].items():
+                    yield name, h, labels
+
+        means = {name: ClassMeans(k) for name in layers}
+        for name, h, labels in outputs():
+            means[name].update(h, labels)
+        centres = centres or {name: means[name].means for name in layers}
+        within = {name: WithinClass(means[name]) for name in layers}
+        right = dict.fromkeys(layers, 0)
+        for name, h, labels in outputs():
+            within[name].update(h, labels)
+            right[name] += int((nearest_class_centre(h, centres[name]) == labels).sum())
+        rows = []
+        for name in layers:
+            c = within[name].result()
+            rows.append(
+                {
+                    "nc1": c.nc1,
+                    "nc2_norms": c.nc2_norms,
+                    "nc2_angles": c.nc2_angles,
+                    "ncc_accuracy": right[name] / len(y),
+                }
+            )
+        result[kind] = _columns(rows)
+    return result
+
+
+def test_accuracy(model: nn.Module, images: Images, attack: Attack) -> dict[str, float]:
+    """Accuracy on the clean and on the attacked test images."""
+    size, noise = attack_arguments(attack), Generator(images.x.device).manual_seed(0)
+    x = _in_batches(
+        lambda x, y: pgd(model, x, y, generator=noise, **size), images.x_test, images.y_test
+    )
+    return {
+        "clean": _share(read_out(model, images.x_test)[0].argmax(1) == images.y_test),
+        "pgd": _share(read_out(model, x)[0].argmax(1) == images.y_test),
+    }
+
+
+def class_means(h: Tensor, labels: Tensor, num_classes: int) -> Tensor:
+    """Mean of each group of points, K x D, float64; nan for a group without points."""
+    means = ClassMeans(num_classes)
+    means.update(h, labels)
+    return means.means
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Where and with what something was computed."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        commit = "unknown"
+    return {
+        "device": f"{device.type} ({name})",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    parts = zip(*(t.split(BATCH) for t in tensors), strict=True)
+    return torch.cat([function(*part) for part in parts])
+
+
+def _centred(means: Tensor) -> Tensor:
+    return means - means.nanmean(0)
+
+
+def _share(condition: Tensor) -> float:
+    return float(condition.double().mean())
+
+
+def _columns(rows: list[dict]) -> dict:
+    """A list of equal dictionaries as one dictionary of lists, at any depth."""
+    return {
+        name: _columns([row[name] for row in rows])
+        if isinstance(value, dict)
+        else [row[name] for row in rows]
+        for name, value in rows[0].items()
+    }
+
+
+def _plain(value):
+    """JSON's types: tensors as lists, six significant digits, None for what is not finite."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

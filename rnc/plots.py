@@ -1,0 +1,318 @@
+"""Figures from records; see `rnc.experiments.measure_run` for what a record holds.
+
+One colour per method and one line style per perturbation throughout the book, from the
+palette of Okabe and Ito, which readers with colour-blindness can tell apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rnc.config import NORM_SYMBOLS
+
+COLOURS = {
+    "ST": "#0072B2",
+    "AT": "#D55E00",
+    "TRADES": "#009E73",
+    "TRADES (frozen BN)": "#CC79A7",
+}
+KINDS = {  # name, line style, marker
+    "clean": ("clean", "-", "o"),
+    "pgd": ("PGD", "--", "^"),
+    "gauss": ("Gaussian noise", ":", "s"),
+    "targeted": ("targeted PGD", "-.", "D"),
+}
+CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
+GREY = "#777777"
+MEASURES = {  # title, logarithmic
+    "accuracy": ("Accuracy", False),
+    "loss": ("Cross-entropy", True),
+    "nc1": ("NC1: variability", True),
+    "nc2_norms": ("NC2: equinorm, means", False),
+    "nc2_norms_w": ("NC2: equinorm, classifier", False),
+    "nc2_angles": ("NC2: equiangularity, means", False),
+    "nc2_angles_w": ("NC2: equiangularity, classifier", False),
+    "nc3": ("NC3: self-duality", False),
+    "nc4": ("NC4: NCC disagrees with the network", False),
+    "ncc_accuracy": ("NCC accuracy", False),
+    "within": ("Variance within classes, Tr Σ_W", True),
+}
+STYLE = {
+    "figure.dpi": 160,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "lines.markersize": 3.5,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    @functools.wraps(function)
+    def styled(*args, **kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = function(*args, **kwargs)
+        # pyplot forgets it, so that a notebook shows it once, as the value of its cell
+        plt.close(figure)
+        return figure
+
+    return styled
+
+
+@_styled
+def training_curves(
+    records: dict[str, dict],
+    measures: Iterable[str] = ("accuracy", "nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"),
+    kinds: Iterable[str] = ("clean", "pgd", "gauss"),
+) -> Figure:
+    """Measures along training: one panel per measure, a line per method and perturbation.
+
+    Args:
+        records: name of a method to its record.
+        measures: names in MEASURES.
+        kinds: names in KINDS.
+    """
+    measures, kinds = tuple(measures), tuple(kinds)
+    figure, axes = _grid(len(measures))
+    for axis, measure in zip(axes, measures, strict=True):
+        title, logarithmic = MEASURES[measure]
+        for method, record in records.items():
+            for kind in kinds:
+                _, line, marker = KINDS[kind]
+                axis.plot(
+                    record["epochs"],
+                    np.array(record["trajectory"][kind][measure], float),
+                    line,
+                    marker=marker,
+                    color=COLOURS[method],
+                )
+        axis.set_title(title)
+        _epochs(axis)
+        if logarithmic:
+            axis.set_yscale("log")
+        elif measure in ("accuracy", "ncc_accuracy", "nc4"):
+            axis.set_ylim(-0.03, 1.03)
+        else:
+            axis.set_ylim(bottom=0)
+    _legend(figure, records, kinds)
+    return figure
+
+
+@_styled
+def angles_along_training(records: dict[str, dict], names: dict[str, str]) -> Figure:
+    """Mean angles between simplices along training.
+
+    Args:
+        records: name of a method to its record.
+        names: angle in a record's trajectory (leap, targeted_angle, alignment) to its title.
+    """
+    figure, axes = _grid(len(names))
+    for axis, (name, title) in zip(axes, names.items(), strict=True):
+        for method, record in records.items():
+            values = np.array(record["trajectory"][name], float)
+            axis.plot(record["epochs"], values, "-o", color=COLOURS[method])
+            _vertex_line(axis, record["final"]["vertex_angle"])
+        axis.set_title(title)
+        axis.set_ylabel("angle (rad)")
+        axis.set_ylim(0, 1.9)
+        _epochs(axis)
+    _legend(figure, records)
+    return figure
+
+
+@_styled
+def simplex(records: dict[str, dict], classes: tuple[str, ...] | None = None) -> Figure:
+    """Four class means and their points in 3-D, clean beside attacked; a row per method.
+
+    Sticks are clean class means. A dot is a point in the colour of its true class; a dot that
+    the network sorts into a class that is not drawn is grey.
+    """
+    size = (7.0, 3.6 * len(records))
+    figure = plt.figure(figsize=size)
+    for row, (method, record) in enumerate(records.items()):
+        drawn = record["points"]
+        names = [classes[c] if classes else str(c) for c in drawn["classes"]]
+        for column, (kind, title) in enumerate((("clean", "clean"), ("pgd", "attacked"))):
+            axis = figure.add_subplot(
+                len(records), 2, 2 * row + column + 1, projection="3d", computed_zorder=False
+            )
+            points = drawn[kind]
+            palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
+            colours = [
+                palette[t] if p in palette else "#bbbbbb"
+                for t, p in zip(points["true"], points["predicted"], strict=True)
+            ]
+            _tetrahedron(axis, np.array(drawn["vertices"]), names)
+            axis.scatter(*np.array(points["points"]).T, c=colours, s=9, alpha=0.75, linewidth=0)
+            axis.set_title(f"{method}, {title}", color=COLOURS[method])
+    return figure
+
+
+@_styled
+def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
+    """Four class means in 3-D with points around them.
+
+    Args:
+        means: 4 x 3; points: N x 3; labels: N.
+    """
+    figure = plt.figure(figsize=(4.2, 3.8))
+    axis = figure.add_subplot(projection="3d", computed_zorder=False)
+    _tetrahedron(axis, means, [str(c) for c in range(len(means))])
+    axis.scatter(*points.T, c=[CLASS_COLOURS[y] for y in labels], s=9, alpha=0.75, linewidth=0)
+    return figure
+
+
+@_styled
+def landing(record: dict, classes: tuple[str, ...]) -> Figure:
+    """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
+    final = record["final"]
+    at = np.arange(len(final["predicted_counts"]))
+    figure, axes = plt.subplots(3, 1, figsize=(7, 6.2), sharex=True)
+    counts = np.array(final["predicted_counts"])
+    axes[0].bar(at, counts, color=COLOURS["ST"])
+    axes[0].axhline(counts.mean(), color=GREY, linestyle=":", label="uniform")
+    axes[0].set_title("Attacked points by predicted label")
+    axes[0].legend(loc="upper right")
+    for offset, (name, label, colour) in enumerate(
+        (
+            ("clean_norms", "clean", "#56B4E9"),
+            ("predicted_norms", "attacked, by predicted label", COLOURS["ST"]),
+            ("perturbed_norms", "attacked, by true label", "#bbbbbb"),
+        )
+    ):
+        values = np.array(final[name], float)
+        axes[1].bar(at + 0.27 * (offset - 1), values, 0.25, label=label, color=colour)
+    axes[1].set_title("Length of the centred class mean")
+    axes[1].margins(y=0.3)
+    axes[1].legend(ncols=3, loc="upper center")
+    axes[2].bar(at, np.array(final["leap"], float), color=COLOURS["ST"])
+    axes[2].set_title("Angle between predicted and clean class mean (rad)")
+    axes[2].set_ylim(0, 1.9)
+    _vertex_line(axes[2], final["vertex_angle"])
+    axes[2].set_xticks(at, classes)
+    axes[2].set_xlabel("class")
+    for axis in axes:
+        axis.grid(axis="x", visible=False)
+    return figure
+
+
+@_styled
+def eps_sweep(records: dict[str, dict]) -> Figure:
+    """Accuracy, NC1, equiangularity and leap angle against the radius of the attack."""
+    panels = {
+        "accuracy": "Accuracy under PGD",
+        "nc1": "NC1: variability",
+        "nc2_angles": "NC2: equiangularity, means",
+        "leap": "Leap angle (rad)",
+    }
+    figure, axes = _grid(len(panels))
+    for axis, (name, title) in zip(axes, panels.items(), strict=True):
+        for method, record in records.items():
+            values = np.array(record["sweep"][name], float)
+            axis.plot(record["sweep"]["eps"], values, "-o", color=COLOURS[method])
+        norm = record["settings"]["attack"]["norm"]
+        axis.set_xlabel(f"ε (1/255), {NORM_SYMBOLS[norm]}")
+        axis.set_title(title)
+        if name == "nc1":
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    _legend(figure, records)
+    return figure
+
+
+@_styled
+def layers(records: dict[str, dict]) -> Figure:
+    """NC1, NC2 and NCC accuracy at every layer, clean and attacked."""
+    measures = ("nc1", "nc2_norms", "nc2_angles", "ncc_accuracy")
+    figure, axes = _grid(len(measures))
+    for axis, measure in zip(axes, measures, strict=True):
+        title, logarithmic = MEASURES[measure]
+        for method, record in records.items():
+            names = record["layers"]["names"]
+            for kind, style in (("clean", "clean"), ("perturbed", "pgd")):
+                _, line, marker = KINDS[style]
+                axis.plot(
+                    np.array(record["layers"][kind][measure], float),
+                    line,
+                    marker=marker,
+                    color=COLOURS[method],
+                )
+        axis.set_title(title)
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        if logarithmic:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    _legend(figure, records, ("clean", "pgd"))
+    return figure
+
+
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """Panels two abreast, so that they can be read at the width of a phone."""
+    columns = min(count, 2)
+    rows = math.ceil(count / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.6 * columns, 2.5 * rows + 0.4), squeeze=False
+    )
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
+def _epochs(axis: Axes) -> None:
+    axis.set_xscale("symlog", linthresh=1)
+    ticks = [0, 1, 3, 10, 30, 100, 300]
+    last = axis.get_lines()[0].get_xdata()[-1]
+    axis.set_xticks([t for t in ticks if t <= last], [str(t) for t in ticks if t <= last])
+    axis.minorticks_off()
+    axis.set_xlabel("epoch")
+
+
+def _vertex_line(axis: Axes, angle: float) -> None:
+    axis.axhline(angle, color=GREY, linestyle=":")
+    axis.annotate(
+        "angle between vertices",
+        (1, angle),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="top",
+        fontsize=7,
+        color=GREY,
+    )
+
+
+def _legend(figure: Figure, records: dict[str, dict], kinds: Iterable[str] = ()) -> None:
+    handles = [Line2D([], [], color=COLOURS[m], linewidth=3, label=m) for m in records]
+    for kind in kinds:
+        name, line, marker = KINDS[kind]
+        handles.append(
+            Line2D([], [], color=GREY, linestyle=line, marker=marker, markersize=3.5, label=name)
+        )
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+
+
+def _tetrahedron(axis: Axes, vertices: np.ndarray, names: list[str]) -> None:
+    for i, (vertex, name, colour) in enumerate(zip(vertices, names, CLASS_COLOURS, strict=False)):
+        axis.plot(*np.stack([np.zeros(3), vertex]).T, color=colour, linewidth=2.5)
+        axis.text(*(1.16 * vertex), name, ha="center", va="center", weight="bold", color=colour)
+        for other in vertices[:i]:
+            axis.plot(*np.stack([vertex, other]).T, color="#cccccc", linewidth=0.7)
+    axis.set_axis_off()
+    axis.set_box_aspect((1, 1, 1))
+    for setter in (axis.set_xlim, axis.set_ylim, axis.set_zlim):
+        setter(-0.8, 0.8)
+    axis.view_init(elev=18, azim=35)

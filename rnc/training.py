@@ -1,0 +1,221 @@
+"""One training loop for three objectives, with snapshots, checkpoints and exact resume.
+
+All randomness of an epoch comes from generators seeded by (seed, epoch), so a training
+resumed at an epoch needs no state of a generator, and ends bitwise where an uninterrupted one
+ends (on one machine, with one thread).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.nn import functional as F
+
+from rnc.attacks import pgd, trades_perturbation
+from rnc.config import Attack, Training
+from rnc.data import Images
+from rnc.models import MODELS
+from rnc.progress import progress
+
+
+@dataclass
+class Checkpoint:
+    """A training between two epochs.
+
+    Attributes:
+        epoch: epochs done.
+        model: state of the network, name to tensor.
+        momentum: SGD's buffers in the order of the parameters; empty before the first step.
+        history: per epoch done: loss and accuracy on the batches as trained on.
+        seconds: time spent so far.
+    """
+
+    epoch: int
+    model: dict[str, Tensor]
+    momentum: list[Tensor] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Diverged(RuntimeError):
+    """The loss of a training is no longer finite."""
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """One thread and deterministic algorithms within the block: bitwise the same each time.
+
+    One thread, because the order of a parallel sum changes its last digits; several
+    trainings side by side use several cores better than one training does.
+    """
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def build(training: Training, images: Images) -> nn.Module:
+    """The untrained network of a training, initialised from its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        model = MODELS[training.model](
+            len(images.classes), training.width, images.mean, images.std
+        )
+    # convolutions on CPU and GPU are faster with the channels innermost
+    return model.to(images.x.device, memory_format=torch.channels_last)
+
+
+def objective(
+    training: Training, model: nn.Module, x: Tensor, y: Tensor, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """The loss of one batch and the logits that it is trained on.
+
+    ST: cross-entropy on x. AT (Madry et al. 2018): cross-entropy on PGD-perturbed x. TRADES
+    (Zhang et al. 2019): cross-entropy on x + beta * KL(model(x) || model(perturbed x)).
+    `training.bn` decides the mode of BatchNorm in the attack and, if "frozen", after it.
+
+    Args:
+        training: its method, attack, bn and beta are used.
+        model: in train mode; left in train mode unless `bn` is "frozen".
+        x, y: images N x C x H x W in [0, 1] and labels N.
+        generator: randomness of the attack, on the device of x.
+
+    Returns:
+        The mean loss with its graph, and logits N x K: of x for ST, of perturbed x otherwise.
+    """
+    if training.method == "st":
+        logits = model(x)
+        return F.cross_entropy(logits, y), logits
+
+    size = attack_arguments(training.attack)
+    if training.method == "at":
+        attacked = model
+        if training.bn == "train":
+            attacked = model.forward  # a plain callable is attacked in the mode it is in
+        adversarial = pgd(attacked, x, y, generator=generator, **size)
+        logits = model(adversarial)
+        return F.cross_entropy(logits, y), logits
+
+    adversarial = trades_perturbation(model, x, generator=generator, **size)
+    if training.bn == "frozen":
+        # The reference code's attack calls model.eval(), and nothing calls model.train()
+        # before the next epoch begins: from the first batch on BatchNorm normalises by its
+        # initial statistics and never updates them.
+        model.eval()
+    clean, logits = model(x), model(adversarial)
+    divergence = F.kl_div(
+        F.log_softmax(logits, dim=1), F.softmax(clean, dim=1), reduction="batchmean"
+    )
+    return F.cross_entropy(clean, y) + training.beta * divergence, logits
+
+
+def attack_arguments(attack: Attack) -> dict:
+    """The keyword arguments of `rnc.attacks.pgd` for an attack, its sizes in image units."""
+    return {
+        "eps": attack.eps / 255,
+        "alpha": attack.alpha / 255,
+        "steps": attack.steps,
+        "norm": attack.norm,
+    }
+
+
+def train(
+    training: Training,
+    images: Images,
+    start: Checkpoint | None = None,
+    on_snapshot: Callable[[Checkpoint], None] = lambda snapshot: None,
+    on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
+    checkpoint_seconds: float = 10.0,
+) -> Checkpoint:
+    """Trains a network from the beginning or from a checkpoint.
+
+    Args:
+        training: the settings.
+        images: the data, on the device to train on.
+        start: where to go on from; None: from the beginning.
+        on_snapshot: called with the state after each epoch of `training.snapshots()`; its
+            momentum and history are left out.
+        on_checkpoint: called with the state so far, after an epoch, when
+            `checkpoint_seconds` have passed since the last time.
+        checkpoint_seconds: 0: after every epoch.
+
+    Returns:
+        The end of the training.
+
+    Raises:
+        Diverged: names the epoch and the loss.
+    """
+    model = build(training, images)
+    # batches are channels-last too; indexing a channels-last tensor keeps the layout
+    x, y = images.x.contiguous(memory_format=torch.channels_last), images.y
+    parameters = list(model.parameters())
+    optimiser = torch.optim.SGD(
+        parameters,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+    done = Checkpoint(0, _copy(model)) if start is None else start
+    if start is None:
+        on_snapshot(done)
+    else:
+        model.load_state_dict(start.model)
+        for parameter, buffer in zip(parameters, start.momentum, strict=True):
+            optimiser.state[parameter]["momentum_buffer"] = buffer.clone()
+
+    history, seconds, saved = list(done.history), done.seconds, time.monotonic()
+    epochs = progress(
+        range(done.epoch, training.epochs),
+        f"training {training.label}, seed {training.seed}: epoch",
+        training.epochs,
+        done.epoch,
+    )
+    with reproducible():
+        for epoch in epochs:
+            began = time.monotonic()
+            history.append(_epoch(training, model, optimiser, x, y, epoch))
+            seconds += time.monotonic() - began
+            if epoch + 1 in training.snapshots():
+                on_snapshot(Checkpoint(epoch + 1, _copy(model)))
+            last = epoch + 1 == training.epochs
+            if last or time.monotonic() - saved >= checkpoint_seconds:
+                momentum = [optimiser.state[p]["momentum_buffer"].clone() for p in parameters]
+                done = Checkpoint(epoch + 1, _copy(model), momentum, list(history), seconds)
+                on_checkpoint(done)
+                saved = time.monotonic()
+    return done
+
+
+def _epoch(training, model, optimiser, x, y, epoch) -> dict[str, float]:
+    model.train()
+    for group in optimiser.param_groups:
+        group["lr"] = training.learning_rate(epoch)
+    seed = training.seed * 1_000_003 + epoch
+    order = torch.randperm(len(y), generator=Generator().manual_seed(seed)).to(y.device)
+    noise = Generator(y.device).manual_seed(seed)
+    # summed on the device and read once: reading each batch would wait for it
+    loss_sum, correct = torch.zeros((), device=y.device), torch.zeros((), device=y.device)
+    for batch in order.split(training.batch):
+        loss, logits = objective(training, model, x[batch], y[batch], noise)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        loss_sum += loss.detach() * len(batch)
+        correct += (logits.detach().argmax(1) == y[batch]).sum()
+    mean_loss = float(loss_sum) / len(y)
+    if not torch.isfinite(loss_sum):
+        raise Diverged(f"{training.label} diverged in epoch {epoch + 1}: loss {mean_loss}")
+    return {"loss": mean_loss, "accuracy": float(correct) / len(y)}
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

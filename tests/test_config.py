@@ -1,0 +1,112 @@
+import pytest
+
+from rnc.config import Attack, ParameterError, Study, key
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"preset": "quik"}, r"preset must be one of quick; got 'quik' \(did you mean quick\?\)"),
+        ({"dataset": "mnist"}, "dataset must be one of digits; got 'mnist'"),
+        ({"model": "vgg12"}, r"model must be one of .*did you mean vgg11\?"),
+        ({"width": 0}, "width must be a whole number, at least 1; got 0"),
+        ({"width": 2.5}, "width must be a whole number"),
+        ({"norm": "l3"}, "norm must be one of linf, l2; got 'l3'"),
+        ({"eps": -1}, "eps must be a number in units of 1/255, at least 0; got -1"),
+        ({"eps": "8/255"}, "eps must be a number in units of 1/255.*got '8/255'"),
+        ({"eps": float("nan")}, "eps must be a number"),
+        ({"eps": float("inf")}, "eps must be finite"),
+        ({"alpha": -0.5}, "alpha must be a number in units of 1/255"),
+        ({"steps": 0}, "steps must be a whole number, at least 1"),
+        ({"steps": True}, "steps must be a whole number"),
+        ({"epochs": 0}, "epochs must be a whole number, at least 1"),
+        ({"seed": -1}, "seeds must be different whole numbers"),
+        ({"seeds": "0,0"}, "seeds must be different whole numbers"),
+        ({"seeds": "a"}, "seeds must be different whole numbers.*got 'a'"),
+        ({"seed": 0, "seeds": "1"}, "seed or seeds, not both"),
+        ({"device": "tpu"}, "device 'tpu' is not available on this machine; there is cpu"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_is_allowed(wrong, message):
+    with pytest.raises(ParameterError, match=message):
+        Study.of(**wrong)
+
+
+def test_seeds_are_read_in_every_form():
+    for seeds in ("0,2", [0, 2], (0, 2)):
+        assert Study.of(seeds=seeds).seeds == (0, 2)
+    assert Study.of(seed=3).seeds == Study.of(seeds=3).seeds == (3,)
+
+
+def test_standard_training_does_not_depend_on_the_attack():
+    assert Study.of(eps=4).training("st") == Study.of(norm="l2").training("st")
+    assert Study.of(eps=4).training("at") != Study.of(eps=8).training("at")
+
+
+def test_evaluation_alone_does_not_change_a_training():
+    assert Study.of(steps=50, alpha=1).variants() == Study.of().variants()
+
+
+def test_equal_settings_have_equal_keys():
+    assert key(Attack("linf", 8, 2, 10)) == key(Attack("linf", 8.0, 2.0, 10))
+    assert key(Attack("linf", 8, 2, 10)) != key(Attack("linf", 8, 2, 11))
+
+
+def test_steps_grow_with_the_radius():
+    assert Study.of(eps=4).attack == Attack("linf", 4, 1, 10)
+    assert Study.of(eps=0).attack.alpha == 0
+    assert Study.of().attack.at_radius(16) == Attack("linf", 16, 4, 10)
+    assert Study.of(eps=0).attack.at_radius(8).alpha > 0
+
+
+def test_learning_rate_drops_where_the_preset_says():
+    training = Study.of(epochs=20).training("st")
+    rates = [training.learning_rate(epoch) for epoch in range(20)]
+    assert rates[:12] == [0.1] * 12
+    assert rates[12:17] == pytest.approx([0.01] * 5)
+    assert rates[17:] == pytest.approx([0.001] * 3)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 5, 75, 400])
+def test_snapshots_begin_at_initialisation_and_end_at_the_end(epochs):
+    snapshots = Study.of(epochs=epochs).training("st").snapshots()
+    assert snapshots[0] == 0
+    assert snapshots[-1] == epochs
+    assert snapshots == sorted(set(snapshots))
+
+
+def test_labels_tell_the_variants_apart():
+    labels = [t.label for t in Study.of().variants()]
+    assert labels == ["ST", "AT", "TRADES", "TRADES (frozen BN)"]
+
+
+def cells(*sources):
+    """What IPython keeps of the cells that ran, and the names that they set."""
+    namespace = {"In": ["", *sources]}
+    for source in sources:
+        exec(source, namespace)
+    return namespace
+
+
+DECLARED = "# Parameters\npreset: str = 'quick'\neps: float = None  # in 1/255"
+
+
+def test_a_notebook_sets_what_it_declares():
+    study = Study.from_notebook(cells(DECLARED, "# Parameters\neps = 4\n", "x = 1"))
+    assert study.attack.eps == 4
+
+
+def test_a_mistyped_parameter_is_an_error_that_suggests_the_right_one():
+    with pytest.raises(
+        ParameterError, match=r"no parameter 'epss' \(did you mean eps\?\); it tak"
+    ):
+        Study.from_notebook(cells(DECLARED, "# Parameters\nepss = 8\n"))
+
+
+def test_a_notebook_without_parameters_is_told():
+    with pytest.raises(ParameterError, match='no cell that begins with "# Parameters"'):
+        Study.from_notebook(cells("x = 1"))
+
+
+def test_a_wrong_parameter_shows_as_one_sentence():
+    assert ParameterError("eps is wrong")._render_traceback_() == ["ParameterError: eps is wrong"]

@@ -1,0 +1,132 @@
+"""Notebooks as their users run them: twins in step, parameters, errors, any working directory."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+ATTACKS = ROOT / "notebooks" / "03_attacks.ipynb"
+VOCABULARY = {
+    "preset", "dataset", "model", "width", "norm", "eps", "alpha", "steps", "epochs", "seed",
+    "seeds", "device",
+}  # fmt: skip
+all_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def papermill(*arguments, cwd):
+    return subprocess.run(
+        [Path(sys.executable).with_name("papermill"), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+    )
+
+
+def contents(notebook):
+    return [
+        (c.cell_type, c.source, sorted(c.metadata.get("tags", [])), c.metadata.get("mystnb"))
+        for c in notebook.cells
+    ]
+
+
+def test_there_is_a_notebook_per_section():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"0{i}" for i in range(1, 8)]
+
+
+@all_notebooks
+def test_text_twin_and_notebook_are_in_step(path):
+    twin = jupytext.read(path.with_suffix(".md"))
+    assert contents(twin) == contents(nbformat.read(path, as_version=4))
+
+
+@all_notebooks
+def test_outputs_are_stored_where_they_are_compared_and_nowhere_else(path):
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type == "code":
+            checked = "nbval-check-output" in cell.metadata.get("tags", [])
+            assert bool(cell.outputs) == checked, cell.source
+            assert (cell.execution_count is not None) == checked
+
+
+@all_notebooks
+def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
+    run = papermill("--help-notebook", path, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    listed = re.findall(r"^  (\w+): (\w+) \(default (.+?)\)\s+(\S.*)$", run.stdout, re.M)
+    assert {name for name, *_ in listed} <= VOCABULARY
+    assert "preset" in {name for name, *_ in listed}
+    units = {name: text for name, _, _, text in listed}
+    if path.stem > "02":
+        assert {"norm", "eps", "alpha", "steps", "device"} <= set(units)
+        assert "1/255" in units["eps"]
+        assert "1/255" in units["alpha"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epss", "8", "this notebook has no parameter 'epss' (did you mean eps?)"),
+        ("dataset", "mnist", "dataset must be one of digits; got 'mnist'"),
+        ("eps", "-1", "eps must be a number in units of 1/255, at least 0; got -1"),
+        ("norm", "l3", "norm must be one of linf, l2; got 'l3'"),
+        ("device", "cuda:9", "device 'cuda:9' is not available on this machine; there is cpu"),
+    ],
+)
+def test_a_mistake_stops_the_first_cell_with_one_sentence(tmp_path, name, value, message):
+    run = papermill(ATTACKS, "out.ipynb", "-p", name, value, cwd=tmp_path)
+    assert run.returncode != 0
+    assert f"ParameterError: {message}" in run.stderr
+    assert (
+        "Traceback" not in run.stderr.split("ParameterError")[0].split("Exception encountered")[-1]
+    )
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    ran = [c for c in executed.cells if c.cell_type == "code" and c.execution_count]
+    # the note that papermill adds, the parameters, the injected ones, and the first cell
+    assert "from_notebook" in ran[-1].source
+
+
+def test_eps_changes_the_results_and_zero_gives_the_clean_ones(tmp_path, empty_store):
+    """Run from elsewhere; a network of two channels and two epochs stands for all."""
+    probe = (
+        "end = records['ST']['trajectory']\n"
+        "print(round(end['clean']['nc1'][-1], 6), round(end['pgd']['nc1'][-1], 6))"
+    )
+    notebook = nbformat.read(ATTACKS, as_version=4)
+    notebook.cells.append(nbformat.v4.new_code_cell(probe))
+    nbformat.write(notebook, tmp_path / "probed.ipynb")
+    values = {}
+    for eps in (0, 8):
+        run = papermill(
+            "probed.ipynb", f"out{eps}.ipynb", "-p", "eps", eps, "-p", "width", 2, "-p",
+            "epochs", 2, cwd=tmp_path,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        executed = nbformat.read(tmp_path / f"out{eps}.ipynb", as_version=4)
+        values[eps] = executed.cells[-1].outputs[0]["text"].split()
+    assert values[0][0] == values[0][1] == values[8][0]
+    assert values[8][1] != values[8][0]
+
+
+def test_the_command_line_refuses_a_mistake_in_one_sentence(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "rnc", "run", "--norm", "l3"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 2
+    assert run.stderr.splitlines()[-1].endswith("norm must be one of linf, l2; got 'l3'")
+
+
+def test_the_package_does_not_need_jupyter():
+    code = (
+        "import sys, rnc, rnc.cli; print([m for m in sys.modules if 'jupy' in m or 'nb' == m[:2]])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

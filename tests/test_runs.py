@@ -1,0 +1,167 @@
+"""The store: killed, raced, damaged and full, it still gives the same runs."""
+
+import json
+import pickletools
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rnc import data, runs
+from rnc.training import train
+
+# A training in a process of its own, with a checkpoint after every epoch.
+WORKER = """
+import functools, sys
+from rnc import runs
+from rnc.config import Study
+runs.train = functools.partial(runs.train, checkpoint_seconds=0)
+method, bn, epochs = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
+study = Study.of(width=2, epochs=epochs, steps=2)
+runs.weights(study.training(method, bn))
+print("trained", flush=True)
+"""
+
+
+def worker(method, bn, epochs):
+    return subprocess.Popen(
+        [sys.executable, "-c", WORKER, method, bn, str(epochs)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(("method", "bn"), [("at", ""), ("trades", "frozen")])
+def test_killed_at_several_moments_it_ends_as_if_it_had_not_been(empty_store, tiny, method, bn):
+    epochs = 16
+    training = replace(tiny.training(method, bn or None), epochs=epochs)
+    folder = empty_store / training.slug
+    # as soon as the store shows that a training is under way; a moment later; later still
+    for marker, delay in (
+        ("epoch-0000.npz", 0),
+        ("checkpoint.npz", 0.05),
+        ("epoch-0004.npz", 0.1),
+    ):
+        process = worker(method, bn, epochs)
+        while not (folder / marker).exists():
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.002)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL, "it must not have ended by itself"
+        process.stdout.close()
+        process.stderr.close()
+    output, errors = worker(method, bn, epochs).communicate()
+    assert output == "trained\n"
+    assert "resuming" in errors
+
+    end = train(training, data.load("digits"))
+    stored = runs._load(folder / "checkpoint.npz")
+    assert stored.history == end.history
+    assert all(torch.equal(t, end.model[n]) for n, t in stored.model.items())
+    assert all(torch.equal(a, b) for a, b in zip(stored.momentum, end.momentum, strict=True))
+
+
+def test_two_processes_train_once(empty_store, tiny):
+    first, second = worker("at", "", 8), worker("at", "", 8)
+    outputs = [p.communicate() for p in (first, second)]
+    assert [o for o, _ in outputs] == ["trained\n"] * 2
+    # one of them waited, and neither took over from the middle
+    assert sum("waiting for it" in e for _, e in outputs) == 1
+    assert not any("resuming" in e for _, e in outputs)
+
+
+def test_a_record_is_computed_once(empty_store, tiny, monkeypatch):
+    training = tiny.training("st")
+    first = runs.record(training, tiny.attack)
+    monkeypatch.setattr(runs, "train", None)  # neither trained again
+    monkeypatch.setattr(runs.experiments, "measure_run", None)  # nor measured
+    assert runs.record(training, tiny.attack) == first
+    assert first["settings"]["attack"]["eps"] == 8
+    assert {"device", "torch", "commit", "training_seconds"} <= set(first["environment"])
+
+
+def test_another_attack_measures_but_does_not_train(empty_store, tiny, monkeypatch):
+    training = tiny.training("st")
+    runs.record(training, tiny.attack)
+    monkeypatch.setattr(runs, "train", None)
+    assert runs.record(training, tiny.attack.at_radius(4))["settings"]["attack"]["eps"] == 4
+
+
+def truncate(content):
+    return content[: len(content) // 2]
+
+
+def empty(content):
+    return b""
+
+
+def alter(content):
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, alter])
+@pytest.mark.parametrize("name", ["checkpoint.npz", "epoch-0001.npz"])
+def test_damage_is_noticed_said_and_repaired(empty_store, tiny, name, damage):
+    training = tiny.training("st")
+    before = runs.weights(training)
+    path = empty_store / training.slug / name
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    with pytest.warns(UserWarning, match=rf"{name} is damaged .* again from the start"):
+        after = runs.weights(training)
+    for a, b in zip(before, after, strict=True):
+        assert all(torch.equal(t, b.model[n]) for n, t in a.model.items())
+    runs.weights(training)  # and no warning any more
+
+
+def test_a_lost_snapshot_is_noticed(empty_store, tiny):
+    training = tiny.training("st")
+    runs.weights(training)
+    (empty_store / training.slug / "epoch-0002.npz").unlink()
+    with pytest.warns(UserWarning, match="epoch-0002"):
+        assert len(runs.weights(training)) == len(training.snapshots())
+
+
+def test_a_damaged_record_is_measured_again(empty_store, tiny):
+    training = tiny.training("st")
+    first = runs.record(training, tiny.attack)
+    (path,) = (empty_store / training.slug).glob("*.json")
+    path.write_text(path.read_text()[:100])
+    with pytest.warns(UserWarning, match="not valid JSON"):
+        again = runs.record(training, tiny.attack)
+    assert again["trajectory"] == first["trajectory"]
+
+
+def test_files_hold_no_pickle(empty_store, tiny):
+    training = tiny.training("st")
+    runs.weights(training)
+    for path in (empty_store / training.slug).glob("*.npz"):
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                assert archive.read(name).startswith(b"\x93NUMPY")
+                with pytest.raises(ValueError, match="opcode|pickle"):
+                    list(pickletools.genops(archive.read(name)))
+
+
+def test_nothing_half_written_is_left(empty_store, tiny):
+    training = tiny.training("st")
+    runs.record(training, tiny.attack)
+    assert not list(empty_store.rglob("*.part"))
+    (path,) = (empty_store / training.slug).glob("*.json")
+    json.loads(path.read_text(), parse_constant=pytest.fail)  # strict JSON: no NaN
+
+
+def test_the_store_is_the_checkouts_unless_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("RNC_STORE", raising=False)
+    assert runs.store().name == "runs"
+    assert (runs.store().parent / "pyproject.toml").exists()
+    monkeypatch.setenv("RNC_STORE", str(tmp_path / "elsewhere"))
+    assert runs.store() == tmp_path / "elsewhere"

@@ -1,0 +1,160 @@
+"""What makes each objective that objective, and what makes a training repeatable."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Generator
+from torch.nn import functional as F
+
+from rnc import data
+from rnc.attacks import pgd, trades_perturbation
+from rnc.config import ParameterError, Study
+from rnc.training import Diverged, attack_arguments, build, objective, reproducible, train
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.load("digits")
+
+
+def prepared(images, method, bn=None):
+    """A model in train mode, a batch, and the training's settings."""
+    training = Study.of(width=2, epochs=2).training(method, bn)
+    model = build(training, images).train()
+    return training, model, images.x[::10], images.y[::10]
+
+
+def updates(model):
+    """How many batches the first BatchNorm has averaged."""
+    return int(model.conv1.bn.num_batches_tracked)
+
+
+def test_standard_training_is_cross_entropy_on_clean_images(images):
+    training, model, x, y = prepared(images, "st")
+    loss, logits = objective(training, model, x, y, Generator())
+    assert torch.equal(loss, F.cross_entropy(logits, y))
+    assert torch.equal(logits, model(x))
+
+
+def test_adversarial_training_is_cross_entropy_on_attacked_images(images):
+    training, model, x, y = prepared(images, "at", "eval")
+    loss, logits = objective(training, model, x, y, Generator().manual_seed(3))
+    fresh = prepared(images, "at", "eval")[1]
+    attacked = pgd(
+        fresh, x, y, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+    )
+    expected = fresh(attacked)
+    assert torch.equal(logits, expected)
+    assert torch.equal(loss, F.cross_entropy(expected, y))
+    assert not torch.equal(attacked, x)
+
+
+@pytest.mark.parametrize(("bn", "batches"), [("train", 5 + 1), ("eval", 1)])
+def test_attack_iterates_of_at_enter_the_statistics_in_train_mode_only(images, bn, batches):
+    training, model, x, y = prepared(images, "at", bn)
+    assert training.attack.steps == 5
+    objective(training, model, x, y, Generator())
+    assert updates(model) == batches
+    assert model.training
+
+
+def trades_loss(clean, adversarial, y, beta):
+    """Cross-entropy + beta KL(clean || adversarial), written out."""
+    p, q = clean.log_softmax(1), adversarial.log_softmax(1)
+    divergence = (p.exp() * (p - q)).sum(1).mean()
+    return -p[torch.arange(len(y)), y].mean() + beta * divergence
+
+
+def test_official_trades_attacks_in_eval_mode_and_updates_in_train_mode(images):
+    training, model, x, y = prepared(images, "trades", "eval")
+    loss, _ = objective(training, model, x, y, Generator().manual_seed(3))
+    assert model.training
+    assert updates(model) == 2  # the clean and the attacked batch, not the attack's iterates
+    fresh = prepared(images, "trades", "eval")[1]
+    attacked = trades_perturbation(
+        fresh, x, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+    )
+    clean = fresh(x)
+    expected = trades_loss(clean, fresh(attacked), y, beta=6)
+    assert torch.allclose(loss, expected, rtol=1e-5)
+
+
+def test_frozen_trades_stays_in_eval_mode_and_never_updates_statistics(images):
+    training, model, x, y = prepared(images, "trades", "frozen")
+    loss, _ = objective(training, model, x, y, Generator().manual_seed(3))
+    assert not model.training
+    fresh = prepared(images, "trades", "frozen")[1]
+    attacked = trades_perturbation(
+        fresh, x, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+    )
+    fresh.eval()
+    expected = trades_loss(fresh(x), fresh(attacked), y, beta=6)
+    assert torch.allclose(loss, expected, rtol=1e-5)
+
+    end = train(training, images).model
+    assert int(end["conv1.bn.num_batches_tracked"]) == 0
+    assert end["conv1.bn.running_mean"].eq(0).all()
+    assert end["conv1.bn.running_var"].eq(1).all()
+
+
+@pytest.mark.parametrize("method", ["at", "trades"])
+def test_the_loss_reaches_every_weight(images, method):
+    training, model, x, y = prepared(images, method)
+    objective(training, model, x, y, Generator())[0].backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+def same(a, b):
+    return (
+        a.epoch == b.epoch
+        and a.history == b.history
+        and all(torch.equal(t, b.model[n]) for n, t in a.model.items())
+        and all(torch.equal(s, t) for s, t in zip(a.momentum, b.momentum, strict=True))
+    )
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_training_twice_is_bitwise_the_same(images, tiny, number):
+    training = tiny.variants()[number]
+    assert same(train(training, images), train(training, images))
+
+
+def test_another_seed_is_another_network(images, tiny):
+    one, two = (train(tiny.training("st", seed=seed), images) for seed in (0, 1))
+    assert not torch.equal(one.model["classifier.weight"], two.model["classifier.weight"])
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_going_on_from_any_checkpoint_ends_the_same(images, tiny, number):
+    training = tiny.variants()[number]
+    kept = []
+    whole = train(training, images, on_checkpoint=kept.append, checkpoint_seconds=0)
+    assert [c.epoch for c in kept] == [1, 2, 3]
+    for checkpoint in kept:
+        assert same(train(training, images, checkpoint), whole)
+
+
+def test_training_learns(images):
+    history = train(Study.of(width=4, epochs=6).training("st"), images).history
+    assert history[-1]["accuracy"] > 0.6 > history[0]["accuracy"]
+
+
+def test_divergence_names_the_epoch_and_the_loss(images, tiny):
+    training = replace(tiny.training("st"), lr=1e9)
+    with pytest.raises(Diverged, match=r"ST diverged in epoch \d: loss (nan|inf)"):
+        train(training, images)
+
+
+def test_the_callers_threads_and_determinism_are_put_back():
+    torch.set_num_threads(2)
+    with reproducible():
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 2
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_batchnorm_mode_of_another_method_is_refused():
+    with pytest.raises(ParameterError, match="bn must be one of train, eval; got 'frozen'"):
+        Study.of().training("at", bn="frozen")
