@@ -25,8 +25,8 @@ NOTEBOOKS = ROOT / "notebooks"
 SOURCE = ROOT / "_build" / "source"
 CHECKED = "nbval-check-output"
 AT_A_TIME = 2
-# A kernel on this machine alone warns that its connection is not encrypted.
-KERNEL_ARGUMENTS = ["--log-level=ERROR"]
+# Kernels report that their connection within this machine is not encrypted, and that they end.
+KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 
 
 def render(parameters: dict) -> None:

@@ -8,6 +8,7 @@ training), with BatchNorm in eval mode. Sizes of perturbations are those of the 
 from __future__ import annotations
 
 import datetime
+import itertools
 import math
 import platform
 import subprocess
@@ -197,22 +198,31 @@ def leaping(images: Images, read: dict) -> dict:
 def drawing(images: Images, read: dict) -> dict:
     """Points and means of four classes in the three dimensions that their clean means span.
 
-    The classes are those into which most attacked points are sorted: there leaping shows.
+    The classes are those among which most attacked points leap. The axes are turned so that
+    the first class stands on top of the other three.
 
     Returns: `classes`; `vertices`, the clean means, 4 x 3; and for clean and pgd points
         `points` N x 3, `true` and `predicted`, indices into the classes of the data set; in
         units of the mean length of a vertex.
     """
     y, k = images.y, len(images.classes)
-    counts = torch.bincount(read["pgd"][0].argmax(1), minlength=k)
-    chosen = counts.argsort(descending=True, stable=True)[:DRAWN_CLASSES].sort().values
-    means = class_means(read["clean"][1], y, k)[chosen]
+    predicted = read["pgd"][0].argmax(1)
+    leaps = torch.bincount(y * k + predicted, minlength=k * k).view(k, k).fill_diagonal_(0)
+    # of many classes only the busiest are tried together
+    busiest = (leaps.sum(0) + leaps.sum(1)).argsort(descending=True, stable=True)[:10].tolist()
+    chosen = max(
+        itertools.combinations(sorted(busiest), min(DRAWN_CLASSES, k)),
+        key=lambda group: int(leaps[list(group)][:, list(group)].sum()),
+    )
+    means = class_means(read["clean"][1], y, k)[list(chosen)]
     origin = means.mean(0)
-    _, _, axes = torch.linalg.svd(means - origin, full_matrices=False)
-    axes = axes[: len(chosen) - 1]
     scale = (means - origin).norm(dim=1).mean()
+    vertices = (means - origin) / scale
+    # the rotation that brings the means closest to an upright simplex (Procrustes)
+    u, _, v = torch.linalg.svd(_upright_simplex(len(chosen)).to(means).T @ vertices)
+    axes = u @ v[: len(u)]
     drawn = torch.cat([(y == c).nonzero().flatten()[:DRAWN_POINTS] for c in chosen])
-    result = {"classes": chosen, "vertices": (means - origin) @ axes.T / scale}
+    result = {"classes": list(chosen), "vertices": vertices @ axes.T}
     for name in ("clean", "pgd"):
         logits, h = read[name]
         result[name] = {
@@ -221,6 +231,18 @@ def drawing(images: Images, read: dict) -> dict:
             "predicted": logits.argmax(1)[drawn],
         }
     return result
+
+
+def _upright_simplex(k: int) -> Tensor:
+    """A regular simplex of k vertices in k - 1 dimensions; the first one is straight up."""
+    vertices = torch.zeros(k, k - 1, dtype=torch.float64)
+    for i in range(k - 1):  # vertex i stands on axis -1 - i, those after it lean on it
+        axis = k - 2 - i
+        vertices[i, axis] = (1 - vertices[i].square().sum()).sqrt()
+        vertices[i + 1 :, axis] = (-1 / (k - 1) - vertices[i + 1 :] @ vertices[i]) / vertices[
+            i, axis
+        ]
+    return vertices
 
 
 def sweep(model: nn.Module, images: Images, attack: Attack) -> dict:

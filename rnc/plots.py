@@ -45,18 +45,31 @@ MEASURES = {  # title, logarithmic
     "ncc_accuracy": ("NCC accuracy", False),
     "within": ("Variance within classes, Tr Σ_W", True),
 }
+COLLAPSE = (
+    "nc1",
+    "nc3",
+    "nc2_norms",
+    "nc2_angles",
+    "nc2_norms_w",
+    "nc2_angles_w",
+    "nc4",
+    "ncc_accuracy",
+)
 STYLE = {
     "figure.dpi": 160,
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
+    "axes.axisbelow": True,
     "axes.grid": True,
     "grid.color": "#e5e5e5",
     "lines.markersize": 3.5,
     "lines.linewidth": 1.4,
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.08,
 }
 
 
@@ -75,14 +88,14 @@ def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
 @_styled
 def training_curves(
     records: dict[str, dict],
-    measures: Iterable[str] = ("accuracy", "nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"),
+    measures: Iterable[str] = COLLAPSE,
     kinds: Iterable[str] = ("clean", "pgd", "gauss"),
 ) -> Figure:
     """Measures along training: one panel per measure, a line per method and perturbation.
 
     Args:
         records: name of a method to its record.
-        measures: names in MEASURES.
+        measures: names in MEASURES; by default all of collapse.
         kinds: names in KINDS.
     """
     measures, kinds = tuple(measures), tuple(kinds)
@@ -127,7 +140,7 @@ def angles_along_training(records: dict[str, dict], names: dict[str, str]) -> Fi
             _vertex_line(axis, record["final"]["vertex_angle"])
         axis.set_title(title)
         axis.set_ylabel("angle (rad)")
-        axis.set_ylim(0, 1.9)
+        axis.set_ylim(bottom=0)
         _epochs(axis)
     _legend(figure, records)
     return figure
@@ -140,8 +153,7 @@ def simplex(records: dict[str, dict], classes: tuple[str, ...] | None = None) ->
     Sticks are clean class means. A dot is a point in the colour of its true class; a dot that
     the network sorts into a class that is not drawn is grey.
     """
-    size = (7.0, 3.6 * len(records))
-    figure = plt.figure(figsize=size)
+    figure = plt.figure(figsize=(7.0, 3.6 * len(records)))
     for row, (method, record) in enumerate(records.items()):
         drawn = record["points"]
         names = [classes[c] if classes else str(c) for c in drawn["classes"]]
@@ -151,12 +163,12 @@ def simplex(records: dict[str, dict], classes: tuple[str, ...] | None = None) ->
             )
             points = drawn[kind]
             palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
-            colours = [
-                palette[t] if p in palette else "#bbbbbb"
-                for t, p in zip(points["true"], points["predicted"], strict=True)
-            ]
+            inside = np.isin(points["predicted"], drawn["classes"])
+            colours = np.where(inside, [palette[t] for t in points["true"]], "#cccccc")
+            dots = np.array(points["points"])
             _tetrahedron(axis, np.array(drawn["vertices"]), names)
-            axis.scatter(*np.array(points["points"]).T, c=colours, s=9, alpha=0.75, linewidth=0)
+            axis.scatter(*dots[~inside].T, c=colours[~inside], s=6, alpha=0.5, linewidth=0)
+            axis.scatter(*dots[inside].T, c=colours[inside], s=14, alpha=0.85, linewidth=0)
             axis.set_title(f"{method}, {title}", color=COLOURS[method])
     return figure
 
@@ -308,11 +320,11 @@ def _legend(figure: Figure, records: dict[str, dict], kinds: Iterable[str] = ())
 def _tetrahedron(axis: Axes, vertices: np.ndarray, names: list[str]) -> None:
     for i, (vertex, name, colour) in enumerate(zip(vertices, names, CLASS_COLOURS, strict=False)):
         axis.plot(*np.stack([np.zeros(3), vertex]).T, color=colour, linewidth=2.5)
-        axis.text(*(1.16 * vertex), name, ha="center", va="center", weight="bold", color=colour)
+        axis.text(*(1.3 * vertex), name, ha="center", va="center", weight="bold", color=colour)
         for other in vertices[:i]:
             axis.plot(*np.stack([vertex, other]).T, color="#cccccc", linewidth=0.7)
     axis.set_axis_off()
     axis.set_box_aspect((1, 1, 1))
     for setter in (axis.set_xlim, axis.set_ylim, axis.set_zlim):
-        setter(-0.8, 0.8)
-    axis.view_init(elev=18, azim=35)
+        setter(-0.9, 0.9)
+    axis.view_init(elev=14, azim=65)

@@ -1,8 +1,8 @@
 """The store of runs: looks a result up by its settings, else computes it, once and whole.
 
-    <store>/<slug of the training>/checkpoint.npz      where a training is, or its end
-    <store>/<slug of the training>/epoch-0042.npz      weights after 42 epochs
-    <store>/<slug of the training>/<attack>.json       measurements under one attack
+    <store>/v1/<slug of the training>/checkpoint.npz      where a training is, or its end
+    <store>/v1/<slug of the training>/epoch-0042.npz      weights after 42 epochs
+    <store>/v1/<slug of the training>/<attack>.json       measurements under one attack
 
 The store is the folder `runs` of a checkout, or ~/.cache/rnc of an installed package, or
 what the environment variable RNC_STORE names. Files are NumPy archives without pickled
@@ -30,6 +30,8 @@ from rnc import data, experiments
 from rnc.config import Attack, Study, Training, key
 from rnc.training import Checkpoint, train
 
+VERSION = 1  # raise it when the same settings give other results: older ones are not read then
+
 
 class Damaged(Exception):
     """A stored file is not what was written."""
@@ -43,6 +45,11 @@ def store() -> Path:
     if (checkout / "pyproject.toml").exists():
         return checkout / "runs"
     return Path.home() / ".cache" / "rnc"
+
+
+def folder(training: Training) -> Path:
+    """Where a training and its measurements are stored."""
+    return store() / f"v{VERSION}" / training.slug
 
 
 def record(training: Training, attack: Attack, device: str = "cpu") -> dict:
@@ -59,7 +66,7 @@ def record(training: Training, attack: Attack, device: str = "cpu") -> dict:
         See `rnc.experiments.measure_run`; with `settings`, `history` (of the training) and
         `environment` (device, versions, commit, seconds).
     """
-    path = store() / training.slug / f"{attack.slug}-{key(attack)}.json"
+    path = folder(training) / f"{attack.slug}-{key(attack)}.json"
     if (found := _read_json(path)) is not None:
         return found
     with _locked(path.parent):
@@ -99,17 +106,17 @@ def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, di
 
 def weights(training: Training, device: str = "cpu") -> list[Checkpoint]:
     """Weights of a training at its snapshots; trained first if they are not in the store."""
-    with _locked(store() / training.slug):
+    with _locked(folder(training)):
         return _trained(training, data.load(training.dataset, device))[0]
 
 
 def _trained(training: Training, images: data.Images) -> tuple[list[Checkpoint], Checkpoint]:
     """Snapshots and end of a training, under the lock of its folder."""
-    folder = store() / training.slug
-    place = folder / "checkpoint.npz"
+    home = folder(training)
+    place = home / "checkpoint.npz"
 
     def snapshot_path(epoch: int) -> Path:
-        return folder / f"epoch-{epoch:04d}.npz"
+        return home / f"epoch-{epoch:04d}.npz"
 
     try:
         start = _load(place) if place.exists() else None
@@ -132,13 +139,13 @@ def _trained(training: Training, images: data.Images) -> tuple[list[Checkpoint],
 
 
 @contextmanager
-def _locked(folder: Path):
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+def _locked(home: Path):
+    home.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"another process works on {folder.name}; waiting for it", file=sys.stderr)
+        print(f"another process works on {home.name}; waiting for it", file=sys.stderr)
         lock.acquire()
     try:
         yield

@@ -125,4 +125,4 @@ def test_the_drawing_keeps_distances_between_its_means(images):
     distances = [np.linalg.norm(flat[i] - flat[j]) for i in range(4) for j in range(i)]
     assert np.ptp(distances) < 1e-9  # a regular tetrahedron
     assert np.linalg.norm(flat, axis=1) == pytest.approx(np.ones(4))
-    assert set(drawn["clean"]["true"].tolist()) == set(drawn["classes"].tolist())
+    assert set(drawn["clean"]["true"].tolist()) == set(drawn["classes"])

@@ -41,7 +41,7 @@ def worker(method, bn, epochs):
 def test_killed_at_several_moments_it_ends_as_if_it_had_not_been(empty_store, tiny, method, bn):
     epochs = 16
     training = replace(tiny.training(method, bn or None), epochs=epochs)
-    folder = empty_store / training.slug
+    folder = runs.folder(training)
     # as soon as the store shows that a training is under way; a moment later; later still
     for marker, delay in (
         ("epoch-0000.npz", 0),
@@ -112,7 +112,7 @@ def alter(content):
 def test_damage_is_noticed_said_and_repaired(empty_store, tiny, name, damage):
     training = tiny.training("st")
     before = runs.weights(training)
-    path = empty_store / training.slug / name
+    path = runs.folder(training) / name
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     with pytest.warns(UserWarning, match=rf"{name} is damaged .* again from the start"):
@@ -125,7 +125,7 @@ def test_damage_is_noticed_said_and_repaired(empty_store, tiny, name, damage):
 def test_a_lost_snapshot_is_noticed(empty_store, tiny):
     training = tiny.training("st")
     runs.weights(training)
-    (empty_store / training.slug / "epoch-0002.npz").unlink()
+    (runs.folder(training) / "epoch-0002.npz").unlink()
     with pytest.warns(UserWarning, match="epoch-0002"):
         assert len(runs.weights(training)) == len(training.snapshots())
 
@@ -133,7 +133,7 @@ def test_a_lost_snapshot_is_noticed(empty_store, tiny):
 def test_a_damaged_record_is_measured_again(empty_store, tiny):
     training = tiny.training("st")
     first = runs.record(training, tiny.attack)
-    (path,) = (empty_store / training.slug).glob("*.json")
+    (path,) = runs.folder(training).glob("*.json")
     path.write_text(path.read_text()[:100])
     with pytest.warns(UserWarning, match="not valid JSON"):
         again = runs.record(training, tiny.attack)
@@ -143,7 +143,7 @@ def test_a_damaged_record_is_measured_again(empty_store, tiny):
 def test_files_hold_no_pickle(empty_store, tiny):
     training = tiny.training("st")
     runs.weights(training)
-    for path in (empty_store / training.slug).glob("*.npz"):
+    for path in runs.folder(training).glob("*.npz"):
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 assert archive.read(name).startswith(b"\x93NUMPY")
@@ -155,7 +155,7 @@ def test_nothing_half_written_is_left(empty_store, tiny):
     training = tiny.training("st")
     runs.record(training, tiny.attack)
     assert not list(empty_store.rglob("*.part"))
-    (path,) = (empty_store / training.slug).glob("*.json")
+    (path,) = runs.folder(training).glob("*.json")
     json.loads(path.read_text(), parse_constant=pytest.fail)  # strict JSON: no NaN
 
 
