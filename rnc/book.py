@@ -81,12 +81,17 @@ def refresh() -> None:
 
 
 def _execute(path: Path, parameters: dict) -> None:
+    place = SOURCE / "notebooks" / path.name
     declared = papermill.inspect_notebook(str(path))
-    papermill.execute_notebook(
+    executed = papermill.execute_notebook(
         str(path),
-        str(SOURCE / "notebooks" / path.name),
+        str(place),
         {name: value for name, value in parameters.items() if name in declared},
         progress_bar=False,
         cwd=str(NOTEBOOKS),
         extra_arguments=KERNEL_ARGUMENTS,
     )
+    for cell in executed.cells:  # folded, like the declared parameters above it
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("hide-cell")
+    nbformat.write(executed, place)

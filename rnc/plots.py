@@ -57,8 +57,8 @@ COLLAPSE = (
 )
 STYLE = {
     "figure.dpi": 160,
-    "font.size": 9,
-    "axes.titlesize": 9,
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -153,7 +153,7 @@ def simplex(records: dict[str, dict], classes: tuple[str, ...] | None = None) ->
     Sticks are clean class means. A dot is a point in the colour of its true class; a dot that
     the network sorts into a class that is not drawn is grey.
     """
-    figure = plt.figure(figsize=(7.0, 3.6 * len(records)))
+    figure = plt.figure(figsize=(6.4, 3.3 * len(records)))
     for row, (method, record) in enumerate(records.items()):
         drawn = record["points"]
         names = [classes[c] if classes else str(c) for c in drawn["classes"]]
@@ -192,7 +192,7 @@ def landing(record: dict, classes: tuple[str, ...]) -> Figure:
     """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
     final = record["final"]
     at = np.arange(len(final["predicted_counts"]))
-    figure, axes = plt.subplots(3, 1, figsize=(7, 6.2), sharex=True)
+    figure, axes = plt.subplots(3, 1, figsize=(6.4, 6), sharex=True)
     counts = np.array(final["predicted_counts"])
     axes[0].bar(at, counts, color=COLOURS["ST"])
     axes[0].axhline(counts.mean(), color=GREY, linestyle=":", label="uniform")
@@ -212,7 +212,7 @@ def landing(record: dict, classes: tuple[str, ...]) -> Figure:
     axes[1].legend(ncols=3, loc="upper center")
     axes[2].bar(at, np.array(final["leap"], float), color=COLOURS["ST"])
     axes[2].set_title("Angle between predicted and clean class mean (rad)")
-    axes[2].set_ylim(0, 1.9)
+    axes[2].set_ylim(0, 2)
     _vertex_line(axes[2], final["vertex_angle"])
     axes[2].set_xticks(at, classes)
     axes[2].set_xlabel("class")
@@ -278,7 +278,7 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     columns = min(count, 2)
     rows = math.ceil(count / columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(3.6 * columns, 2.5 * rows + 0.4), squeeze=False
+        rows, columns, figsize=(3.2 * columns, 2.3 * rows + 0.4), squeeze=False
     )
     for axis in axes.flat[count:]:
         axis.remove()
@@ -298,10 +298,10 @@ def _vertex_line(axis: Axes, angle: float) -> None:
     axis.axhline(angle, color=GREY, linestyle=":")
     axis.annotate(
         "angle between vertices",
-        (1, angle),
+        (0.01, angle),
         xycoords=("axes fraction", "data"),
-        ha="right",
-        va="top",
+        ha="left",
+        va="bottom",
         fontsize=7,
         color=GREY,
     )

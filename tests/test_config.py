@@ -103,9 +103,10 @@ def test_a_mistyped_parameter_is_an_error_that_suggests_the_right_one():
         Study.from_notebook(cells(DECLARED, "# Parameters\nepss = 8\n"))
 
 
-def test_a_notebook_without_parameters_is_told():
-    with pytest.raises(ParameterError, match='no cell that begins with "# Parameters"'):
-        Study.from_notebook(cells("x = 1"))
+def test_a_runner_without_history_gets_the_declared_values():
+    namespace = cells(DECLARED.replace("None", "4"))
+    del namespace["In"]
+    assert Study.from_notebook(namespace).attack.eps == 4
 
 
 def test_a_wrong_parameter_shows_as_one_sentence():
