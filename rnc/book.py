@@ -20,6 +20,9 @@ import nbformat
 import papermill
 from nbclient import NotebookClient
 
+from rnc import plots, runs
+from rnc.config import Study
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 SOURCE = ROOT / "_build" / "source"
@@ -29,15 +32,17 @@ AT_A_TIME = 2
 KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 
 
-def render(parameters: dict) -> None:
+def render(study: Study, parameters: dict) -> None:
     """Runs every notebook with some parameters and renders the book strictly.
 
     Args:
+        study: what the parameters ask for.
         parameters: given to each notebook that declares them.
     """
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.copytree(ROOT / "book", SOURCE / "book", ignore=shutil.ignore_patterns("_static"))
     shutil.copytree(ROOT / "book" / "_static", SOURCE / "_static")
+    _draw_hero(study, SOURCE / "_static")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, SOURCE)
     (SOURCE / "notebooks").mkdir()
@@ -78,6 +83,12 @@ def refresh() -> None:
                 cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
         nbformat.write(notebook, text.with_suffix(".ipynb"))
         print(f"refreshed {text.stem}", flush=True)
+    _draw_hero(Study.of(), ROOT / "book" / "_static")  # for the README
+
+
+def _draw_hero(study: Study, folder: Path) -> None:
+    figure = plots.simplex(runs.records(study, "ST", "AT"))
+    figure.savefig(folder / "simplex.png", dpi=110)
 
 
 def _execute(path: Path, parameters: dict) -> None:

@@ -78,7 +78,10 @@ def book(study: Study, given: dict) -> None:
     run(study, given)
     from rnc import book as renderer  # Jupyter is not needed for the other commands
 
-    renderer.render(given)
+    if study.seeds != Study.of().seeds:
+        # chapters show one network of each kind, the claims page all seeds
+        given |= {"seed": study.seeds[0], "seeds": ",".join(map(str, study.seeds))}
+    renderer.render(study, given)
 
 
 def refresh_notebooks() -> None:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 16  # numbers at a time: half a MiB in float64, which fits a core's own cache
+CHUNK = 1 << 17  # numbers at a time: 1 MiB in float64, which fits a core's own cache
 
 
 @dataclass(frozen=True)
@@ -65,30 +65,28 @@ class ClassMeans:
         self.num_classes = num_classes
         self.sums: Tensor | None = None
         self.counts: Tensor | None = None
-        # Sums are taken about the first point seen: features far from 0 lose no digits.
-        self.origin: Tensor | None = None
+        self.squares = 0.0  # sum of the squared lengths of all points
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Adds a batch: features N x ... (flattened to N x D), labels N."""
         for h, y in _chunks(features, labels, self.num_classes):
             if self.sums is None:
-                self.origin = h[0].clone()
                 self.sums = h.new_zeros(self.num_classes, h.shape[1])
                 self.counts = y.new_zeros(self.num_classes)
-            members = torch.nn.functional.one_hot(y, self.num_classes)
-            self.sums += members.T.to(h.dtype) @ (h - self.origin)
-            self.counts += members.sum(0)
+            members = torch.zeros(len(y), self.num_classes, dtype=h.dtype, device=h.device)
+            self.sums += members.scatter_(1, y[:, None], 1).T @ h
+            self.counts += torch.bincount(y, minlength=self.num_classes)
+            self.squares += float(torch.dot(h.flatten(), h.flatten()))
 
     @property
     def centred(self) -> Tensor:
         """Class means minus the global mean of all points, K x D; nan for an empty class."""
-        means = self.sums / self.counts[:, None]
-        return means - self.sums.sum(0) / self.counts.sum()
+        return self.means - self.sums.sum(0) / self.counts.sum()
 
     @property
     def means(self) -> Tensor:
         """Class means, K x D; nan for a class without points."""
-        return self.origin + self.sums / self.counts[:, None]
+        return self.sums / self.counts[:, None]
 
 
 class WithinClass:
@@ -120,15 +118,19 @@ class WithinClass:
         cut = eigenvalues.max() * self.centred.shape[1] * torch.finfo(torch.float64).eps
         rank = int((eigenvalues > cut).sum())
         self.whitening = (directions[:rank] / eigenvalues[:rank, None].sqrt()).T
+        self.projected_means = self.means @ self.whitening
         self.whitened = self.means.new_zeros(())
-        self.squares = self.means.new_zeros(())
+        # Steiner's theorem: the squares about the class means from those about 0
+        about_means = class_means.squares - float(
+            (self.counts.double() @ self.means.square()).sum()
+        )
+        self.within = max(0.0, about_means) / int(self.counts.sum())
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Adds a batch: features N x ... (flattened to N x D), labels N."""
         for h, y in _chunks(features, labels, self.num_classes):
-            residual = (h - self.means[y]).flatten()
-            self.whitened += (residual.view_as(h) @ self.whitening).square().sum()
-            self.squares += residual @ residual
+            # projected before it is centred: K - 1 numbers per point instead of D
+            self.whitened += (h @ self.whitening - self.projected_means[y]).square().sum()
 
     def result(self, weight: Tensor | None = None) -> Collapse:
         """The measures; `weight` and errors as in `measure`."""
@@ -151,7 +153,7 @@ class WithinClass:
             nc2_norms_w=norms_w,
             nc2_angles_w=angles_w,
             nc3=nc3,
-            within=float(self.squares) / points,
+            within=self.within,
             between=float(centred.square().sum()) / self.num_classes,
             means=self.means,
             counts=self.counts,
@@ -283,11 +285,12 @@ def _chunks(features: Tensor, labels: Tensor, num_classes: int) -> Iterator[tupl
         )
     start = 0
     for h in _pieces(features):
-        yield h, labels[start : start + len(h)]
+        yield h, labels[start : start + len(h)].long()
         start += len(h)
 
 
 def _pieces(features: Tensor) -> Iterator[Tensor]:
     h = features.detach().flatten(1)
-    for part in h.split(max(1, CHUNK // max(1, h.shape[1]))):
-        yield part.double()
+    rows = max(1, CHUNK // max(1, h.shape[1]))
+    for start in range(0, len(h), rows):
+        yield h[start : start + rows].double()

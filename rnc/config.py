@@ -89,8 +89,12 @@ class Attack:
         object.__setattr__(self, "alpha", float(self.alpha))
 
     def at_radius(self, eps: float) -> Attack:
-        """The same attack at another radius, in 1/255, with alpha in proportion."""
-        return replace(self, eps=eps, alpha=self.alpha * eps / self.eps if self.eps else eps / 4)
+        """The same attack at another radius, in 1/255, with alpha in proportion.
+
+        From radius 0, which has no proportion, alpha becomes 2.5 eps/steps (Madry et al. 2018).
+        """
+        alpha = self.alpha * eps / self.eps if self.eps else 2.5 * eps / self.steps
+        return replace(self, eps=eps, alpha=alpha)
 
     @property
     def slug(self) -> str:
@@ -350,16 +354,17 @@ class Study:
 
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
     """Values of the parameters that a notebook declares; see Study.from_notebook."""
+    known = list(inspect.signature(Study.of).parameters)
     cells = [cell for cell in namespace.get("In", []) if cell.startswith("# Parameters")]
     if not cells:  # a runner that keeps no history, such as nbval, sets no parameters either
-        known = inspect.signature(Study.of).parameters
         return {name: namespace[name] for name in known if name in namespace}
     declared, *later = map(_assigned, cells)
-    for name in (name for names in later for name in names):
-        if name not in declared:
+    allowed = [name for name in declared if name in known]
+    for name in (name for names in (declared, *later) for name in names):
+        if name not in allowed:  # set by papermill, or mistyped in the cell itself
             raise ParameterError(
-                f"this notebook has no parameter {name!r}{_did_you_mean(name, declared)}; "
-                f"it takes {', '.join(declared)}"
+                f"this notebook has no parameter {name!r}{_did_you_mean(name, known)}; "
+                f"it takes {', '.join(allowed)}"
             )
     return {name: namespace[name] for name in declared}
 
@@ -380,7 +385,7 @@ def _seeds(value: Any, default: tuple[int, ...]) -> tuple[int, ...]:
         return default
     try:
         parts = value.split(",") if isinstance(value, str) else value
-        seeds = tuple(int(p) for p in parts) if not isinstance(parts, int) else (parts,)
+        seeds = (parts,) if isinstance(parts, int) else tuple(int(str(p)) for p in parts)
     except (TypeError, ValueError):
         seeds = ()
     if not seeds or any(s < 0 for s in seeds) or len(set(seeds)) != len(seeds):

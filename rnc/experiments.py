@@ -53,9 +53,10 @@ def measure_run(
     Returns:
         Plain lists and numbers, None where a value is not defined:
 
-        - `epochs`: of the snapshots. `trajectory`: for clean, pgd, gauss and targeted points
-          the measures of `collapse_of` at each, and the means over classes of the angles
-          `leap`, `targeted_angle` and `alignment` (see `leaping`), in radians.
+        - `classes`: their names. `epochs`: of the snapshots.
+        - `trajectory`: at each epoch, for clean, pgd, gauss and targeted points, the measures of
+          `collapse_of`; and the means over classes of the angles `leap`, `targeted_angle` and
+          `alignment` (see `leaping`), in radians.
         - `final`: what `leaping` gives at the end.
         - `points`: what `drawing` gives at the end.
         - `sweep`: accuracy, NC1, equiangularity and leap angle at each radius `eps`.
@@ -73,6 +74,7 @@ def measure_run(
             read = {name: read_out(model, points) for name, points in x.items()}
             trajectory.append(at_epoch(model, images, read))
         result = {
+            "classes": images.classes,
             "epochs": [snapshot.epoch for snapshot in snapshots],
             "trajectory": _columns(trajectory),
             "final": leaping(images, read),

@@ -186,7 +186,8 @@ def features(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor
             raise KeyError(f"the network has no layer {name!r}; it has {', '.join(modules)}")
 
     def keep(name: str):
-        return lambda module, inputs, output: outputs.__setitem__(name, output.flatten(1))
+        # a copy: a ReLU that works in place would change what it is given
+        return lambda module, inputs, output: outputs.update({name: output.flatten(1).clone()})
 
     handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
     try:

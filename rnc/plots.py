@@ -147,7 +147,7 @@ def angles_along_training(records: dict[str, dict], names: dict[str, str]) -> Fi
 
 
 @_styled
-def simplex(records: dict[str, dict], classes: tuple[str, ...] | None = None) -> Figure:
+def simplex(records: dict[str, dict]) -> Figure:
     """Four class means and their points in 3-D, clean beside attacked; a row per method.
 
     Sticks are clean class means. A dot is a point in the colour of its true class; a dot that
@@ -156,7 +156,7 @@ def simplex(records: dict[str, dict], classes: tuple[str, ...] | None = None) ->
     figure = plt.figure(figsize=(6.4, 3.3 * len(records)))
     for row, (method, record) in enumerate(records.items()):
         drawn = record["points"]
-        names = [classes[c] if classes else str(c) for c in drawn["classes"]]
+        names = [record["classes"][c] for c in drawn["classes"]]
         for column, (kind, title) in enumerate((("clean", "clean"), ("pgd", "attacked"))):
             axis = figure.add_subplot(
                 len(records), 2, 2 * row + column + 1, projection="3d", computed_zorder=False
@@ -188,7 +188,7 @@ def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
 
 
 @_styled
-def landing(record: dict, classes: tuple[str, ...]) -> Figure:
+def landing(record: dict) -> Figure:
     """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
     final = record["final"]
     at = np.arange(len(final["predicted_counts"]))
@@ -214,7 +214,7 @@ def landing(record: dict, classes: tuple[str, ...]) -> Figure:
     axes[2].set_title("Angle between predicted and clean class mean (rad)")
     axes[2].set_ylim(0, 2)
     _vertex_line(axes[2], final["vertex_angle"])
-    axes[2].set_xticks(at, classes)
+    axes[2].set_xticks(at, record["classes"])
     axes[2].set_xlabel("class")
     for axis in axes:
         axis.grid(axis="x", visible=False)

@@ -5,9 +5,10 @@
     <store>/v1/<slug of the training>/<attack>.json       measurements under one attack
 
 The store is the folder `runs` of a checkout, or ~/.cache/rnc of an installed package, or
-what the environment variable RNC_STORE names. Files are NumPy archives without pickled
-objects, followed by a SHA-256 digest. They are written beside their place and moved there, so
-that a file is there whole or not at all, and a lock lets one process at a time work on a run.
+what the environment variable RNC_STORE names. Weights are NumPy archives without pickled
+objects, followed by a SHA-256 digest; measurements are JSON. Files are written beside their
+place and moved there, so that a file is there whole or not at all, and a lock lets one process
+at a time work on a run.
 """
 
 from __future__ import annotations
@@ -96,7 +97,13 @@ def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, di
         study: the networks, the attack and the device.
         labels: which of the networks; none given: all four.
         seed: one of the study's seeds; None: its first.
+
+    Raises:
+        ValueError: there is no such network.
     """
+    known = [training.label for training in study.variants(seed)]
+    if unknown := [label for label in labels if label not in known]:
+        raise ValueError(f"there is no network {unknown[0]!r}; there are {', '.join(known)}")
     return {
         training.label: record(training, study.attack, study.device)
         for training in study.variants(seed)

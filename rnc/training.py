@@ -170,7 +170,7 @@ def train(
     else:
         model.load_state_dict(start.model)
         for parameter, buffer in zip(parameters, start.momentum, strict=True):
-            optimiser.state[parameter]["momentum_buffer"] = buffer.clone()
+            optimiser.state[parameter]["momentum_buffer"] = buffer.clone().to(parameter)
 
     history, seconds, saved = list(done.history), done.seconds, time.monotonic()
     epochs = progress(

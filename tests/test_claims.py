@@ -13,6 +13,7 @@ GOOD = {
     "nc2_angles": 0.05,
     "nc3": 0.1,
     "nc4": 0.0,
+    "within": 1.0,
     "ncc_accuracy": 1.0,
 }
 GONE = GOOD | {"accuracy": 0.0, "nc1": 90.0, "nc2_angles": 0.3, "ncc_accuracy": 0.0}
@@ -57,7 +58,7 @@ BREAKS = {
     "C2": ("ST", ("trajectory", "gauss", "nc1", -1), 2.0),
     "C3": ("ST", ("trajectory", "pgd", "nc2_angles", -1), 0.1),
     "C4": ("ST", ("trajectory", "leap", -1), 0.8),
-    "C5": ("ST", ("trajectory", "targeted_angle", -1), 0.05),
+    "C5": ("ST", ("trajectory", "targeted_angle", -1), 0.5),
     "C6": ("ST", ("final", "predicted_counts"), [30] * 10),
     "C7": ("AT", ("trajectory", "pgd", "nc3", -1), 0.5),
     "C8": ("AT", ("trajectory", "alignment", -1), 1.0),
@@ -87,6 +88,21 @@ def test_every_claim_can_fail(records, claim):
 def test_an_undefined_value_does_not_hold(records):
     records["ST"]["trajectory"]["leap"][-1] = None
     assert judge([records], "C4")[0].verdict == "does not hold here"
+
+
+def test_no_attack_at_all_can_be_judged(records):
+    """At radius 0 nothing leaps: every angle of attacked points is 0."""
+    for name in ("leap", "alignment"):
+        records["ST"]["trajectory"][name][-1] = 0.0
+    verdicts = {v.claim.id: v.verdict for v in judge([records])}
+    assert verdicts["C4"] == verdicts["C5"] == "holds"
+    records["ST"]["history"] = records["ST"]["history"][:1]  # and a training of one epoch
+    judge([records])
+
+
+def test_an_unknown_claim_is_named(records):
+    with pytest.raises(ValueError, match="no claim 'C99'; there are C1, C2"):
+        judge([records], "C99")
 
 
 def test_a_claim_must_hold_at_every_seed(records):

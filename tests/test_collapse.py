@@ -138,6 +138,14 @@ def test_simplex_etf_needs_room():
         simplex_etf(10, 8)
 
 
+def test_labels_of_any_integer_type_and_empty_batches_are_taken():
+    h, y, _ = example(3, 4, 10, 0.5)
+    h, y = torch.tensor(h), torch.tensor(y)
+    expected = measure([(h, y)], 3).nc1
+    batches = [(h[:0], y[:0]), (h[:7], y[:7].int()), (h[7:], y[7:].to(torch.uint8))]
+    assert measure(batches, 3).nc1 == pytest.approx(expected, rel=1e-12)
+
+
 def test_features_of_any_shape_are_flattened():
     h, y, _ = example(3, 24, 10, 0.5)
     flat = measure([(torch.tensor(h), torch.tensor(y))], 3)

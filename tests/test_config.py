@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from rnc.config import Attack, ParameterError, Study, key
+from rnc.config import PRESETS, Attack, ParameterError, Study, key
 
 
 @pytest.mark.parametrize(
@@ -22,6 +24,7 @@ from rnc.config import Attack, ParameterError, Study, key
         ({"epochs": 0}, "epochs must be a whole number, at least 1"),
         ({"seed": -1}, "seeds must be different whole numbers"),
         ({"seeds": "0,0"}, "seeds must be different whole numbers"),
+        ({"seeds": [1.7, 2]}, "seeds must be different whole numbers"),
         ({"seeds": "a"}, "seeds must be different whole numbers.*got 'a'"),
         ({"seed": 0, "seeds": "1"}, "seed or seeds, not both"),
         ({"device": "tpu"}, "device 'tpu' is not available on this machine; there is cpu"),
@@ -103,6 +106,11 @@ def test_a_mistyped_parameter_is_an_error_that_suggests_the_right_one():
         Study.from_notebook(cells(DECLARED, "# Parameters\nepss = 8\n"))
 
 
+def test_a_mistake_in_the_declaring_cell_is_an_error_too():
+    with pytest.raises(ParameterError, match=r"no parameter 'epss' \(did you mean eps\?\)"):
+        Study.from_notebook(cells(DECLARED.replace("eps", "epss")))
+
+
 def test_a_runner_without_history_gets_the_declared_values():
     namespace = cells(DECLARED.replace("None", "4"))
     del namespace["In"]
@@ -111,3 +119,17 @@ def test_a_runner_without_history_gets_the_declared_values():
 
 def test_a_wrong_parameter_shows_as_one_sentence():
     assert ParameterError("eps is wrong")._render_traceback_() == ["ParameterError: eps is wrong"]
+
+
+def test_the_methods_page_tells_the_quick_presets_settings():
+    page = (Path(__file__).resolve().parents[1] / "book" / "methods.md").read_text()
+    quick = PRESETS["quick"]
+    epochs, drops = quick.epochs, [f"{share:.0%}".replace("%", " %") for share in quick.drops]
+    for told in (
+        f"| 64 | {quick.width} |",
+        f"| {epochs['st']} (ST), {epochs['at']} (AT, TRADES) |",
+        f"divided by 10 at {drops[0]} and {drops[1]} |",
+        f"| {quick.train_steps} steps of {quick.train_alpha['linf']}/255 |",
+        f"| {quick.steps} steps of {quick.alpha['linf']}/255 |",
+    ):
+        assert told in page

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torchvision.models import resnet18
 
 from rnc import config
 from rnc.models import MODELS, features, frozen
@@ -51,6 +52,16 @@ def test_features_work_on_any_network_and_leave_it_alone():
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
     assert model.training
     assert not model[0]._forward_hooks
+
+
+def test_a_layer_before_an_in_place_operation_is_kept_as_it_was():
+    torch.manual_seed(0)
+    model = resnet18(num_classes=10).eval()  # its ReLUs work in place
+    x = torch.rand(4, 3, 32, 32)
+    _, outputs = features(model, x, ["bn1", "avgpool"])
+    assert torch.equal(outputs["bn1"], model.bn1(model.conv1(x)).flatten(1))
+    assert outputs["bn1"].min() < 0
+    assert outputs["avgpool"].shape == (4, 512)
 
 
 def test_an_unknown_layer_is_named():

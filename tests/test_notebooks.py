@@ -9,6 +9,8 @@ import jupytext
 import nbformat
 import pytest
 
+from rnc.config import _assigned
+
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ATTACKS = ROOT / "notebooks" / "03_attacks.ipynb"
@@ -59,8 +61,11 @@ def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
     run = papermill("--help-notebook", path, cwd=tmp_path)
     assert run.returncode == 0, run.stderr
     listed = re.findall(r"^  (\w+): (\w+) \(default (.+?)\)\s+(\S.*)$", run.stdout, re.M)
-    assert {name for name, *_ in listed} <= VOCABULARY
-    assert "preset" in {name for name, *_ in listed}
+    cells = nbformat.read(path, as_version=4).cells
+    (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    declared = _assigned(cell.source)
+    assert [name for name, *_ in listed] == declared
+    assert set(declared) <= VOCABULARY
     units = {name: text for name, _, _, text in listed}
     if path.stem > "02":
         assert {"norm", "eps", "alpha", "steps", "device"} <= set(units)

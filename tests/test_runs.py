@@ -2,6 +2,7 @@
 
 import json
 import pickletools
+import select
 import signal
 import subprocess
 import sys
@@ -13,24 +14,31 @@ import pytest
 import torch
 
 from rnc import data, runs
+from rnc.config import Study
 from rnc.training import train
 
-# A training in a process of its own, with a checkpoint after every epoch.
+# A training in a process of its own, with a checkpoint after every epoch. It begins when a
+# file is there, if one is named.
 WORKER = """
-import functools, sys
+import functools, pathlib, sys, time
 from rnc import runs
 from rnc.config import Study
-runs.train = functools.partial(runs.train, checkpoint_seconds=0)
-method, bn, epochs = sys.argv[1], sys.argv[2] or None, int(sys.argv[3])
+method, bn, epochs, gate = sys.argv[1], sys.argv[2] or None, int(sys.argv[3]), sys.argv[4]
+train = runs.train
+def gated(*arguments):
+    while gate and not pathlib.Path(gate).exists():
+        time.sleep(0.01)
+    return train(*arguments, checkpoint_seconds=0)
+runs.train = gated
 study = Study.of(width=2, epochs=epochs, steps=2)
 runs.weights(study.training(method, bn))
 print("trained", flush=True)
 """
 
 
-def worker(method, bn, epochs):
+def worker(method, bn, epochs, gate=""):
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, method, bn, str(epochs)],
+        [sys.executable, "-c", WORKER, method, bn, str(epochs), str(gate)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -68,13 +76,31 @@ def test_killed_at_several_moments_it_ends_as_if_it_had_not_been(empty_store, ti
     assert all(torch.equal(a, b) for a, b in zip(stored.momentum, end.momentum, strict=True))
 
 
-def test_two_processes_train_once(empty_store, tiny):
-    first, second = worker("at", "", 8), worker("at", "", 8)
-    outputs = [p.communicate() for p in (first, second)]
-    assert [o for o, _ in outputs] == ["trained\n"] * 2
-    # one of them waited, and neither took over from the middle
-    assert sum("waiting for it" in e for _, e in outputs) == 1
-    assert not any("resuming" in e for _, e in outputs)
+def test_two_processes_train_once(empty_store, tmp_path):
+    gate = tmp_path / "gate"
+    processes = [worker("at", "", 3, gate) for _ in range(2)]
+    # the first to come holds the lock and waits at the gate; the other one says that it waits
+    streams, _, _ = select.select([p.stderr for p in processes], [], [], 60)
+    (stream,) = streams
+    assert "another process works on digits-vgg11w2-at" in stream.readline()
+    gate.touch()
+    assert [p.communicate()[0] for p in processes] == ["trained\n"] * 2
+    (run,) = (empty_store / "v1").iterdir()
+    modified = (run / "epoch-0001.npz").stat().st_mtime_ns
+    runs.weights(Study.of(width=2, epochs=3, steps=2).training("at"))
+    assert (run / "epoch-0001.npz").stat().st_mtime_ns == modified
+
+
+@pytest.mark.parametrize("method", ["st", "at"])
+def test_the_quick_preset_is_bitwise_the_same_in_another_process(method, monkeypatch, tmp_path):
+    """Against the checkout's own record, which make test computed before."""
+    study = Study.of()
+    here = runs.record(study.training(method), study.attack)
+    monkeypatch.setenv("RNC_STORE", str(tmp_path))
+    again = runs.record(study.training(method), study.attack)
+    for where in (here, again):
+        del where["environment"], where["measuring_seconds"]
+    assert again == here
 
 
 def test_a_record_is_computed_once(empty_store, tiny, monkeypatch):
@@ -138,6 +164,11 @@ def test_a_damaged_record_is_measured_again(empty_store, tiny):
     with pytest.warns(UserWarning, match="not valid JSON"):
         again = runs.record(training, tiny.attack)
     assert again["trajectory"] == first["trajectory"]
+
+
+def test_an_unknown_network_is_named(tiny):
+    with pytest.raises(ValueError, match="no network 'TRADE'; there are ST, AT, TRADES, TRADES"):
+        runs.records(tiny, "TRADE")
 
 
 def test_files_hold_no_pickle(empty_store, tiny):
