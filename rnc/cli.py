@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     function, _ = parsed.pop("function"), parsed.pop("command")
     if function is refresh_notebooks:
         return refresh_notebooks()
-    given = {name: value for name, value in parsed.items() if value is not None}
+    defaults = inspect.signature(Study.of).parameters
+    given = {n: v for n, v in parsed.items() if v is not None and v != defaults[n].default}
     try:
         study = Study.of(**given)
     except ParameterError as error:
