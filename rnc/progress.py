@@ -31,5 +31,5 @@ def progress(items: Iterable, what: str, total: int, done: int = 0) -> Iterator:
         yield item
         done += 1
         if time.monotonic() - said >= SECONDS:
-            print(f"{what}: {done} of {total}", file=sys.stderr, flush=True)
+            print(f"{what} {done} of {total}", file=sys.stderr, flush=True)
             said = time.monotonic()
