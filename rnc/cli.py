@@ -13,6 +13,8 @@ import inspect
 import json
 import multiprocessing
 import os
+import signal
+import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from rnc import claims, progress, runs
@@ -55,17 +57,21 @@ def run(study: Study, given: dict) -> None:
     rows = context.Queue()
     for row in range(workers):
         rows.put(row)
-    with ProcessPoolExecutor(workers, context, _take_row, (rows,)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin_worker, (rows,)) as pool:
         futures = {pool.submit(_record, job, study.attack, study.device): job for job in jobs}
-        for number, future in enumerate(as_completed(futures), start=1):
-            job, found = futures[future], future.result()
-            end = found["trajectory"]
-            print(
-                f"{number} of {len(jobs)} done: {job.label}, seed {job.seed}: "
-                f"accuracy {end['clean']['accuracy'][-1]:.3f} clean, "
-                f"{end['pgd']['accuracy'][-1]:.3f} under attack",
-                flush=True,
-            )
+        try:
+            for number, future in enumerate(as_completed(futures), start=1):
+                job, found = futures[future], future.result()
+                end = found["trajectory"]
+                print(
+                    f"{number} of {len(jobs)} done: {job.label}, seed {job.seed}: "
+                    f"accuracy {end['clean']['accuracy'][-1]:.3f} clean, "
+                    f"{end['pgd']['accuracy'][-1]:.3f} under attack",
+                    flush=True,
+                )
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            sys.exit("stopped; the same command goes on from the last checkpoints")
 
 
 def show_claims(study: Study, given: dict) -> None:
@@ -96,7 +102,9 @@ def _record(training: Training, attack: Attack, device: str) -> dict:
     return runs.record(training, attack, device)
 
 
-def _take_row(rows) -> None:
+def _begin_worker(rows) -> None:
+    # Ctrl-C ends a worker at once, wherever it is; the store is made for that
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     progress.position = rows.get()
 
 

@@ -1,6 +1,7 @@
 """The store: killed, raced, damaged and full, it still gives the same runs."""
 
 import json
+import os
 import pickletools
 import select
 import signal
@@ -101,6 +102,27 @@ def test_the_quick_preset_is_bitwise_the_same_in_another_process(method, monkeyp
     for where in (here, again):
         del where["environment"], where["measuring_seconds"]
     assert again == here
+
+
+def test_ctrl_c_stops_every_worker_and_says_how_to_go_on(empty_store):
+    command = [sys.executable, "-m", "rnc", "run", "--width", "2", "--epochs", "500"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not list(empty_store.rglob("epoch-0001.npz")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command goes on from the last checkpoints" in errors
+    files = {path: path.stat().st_mtime_ns for path in empty_store.rglob("*")}
+    time.sleep(2)  # several epochs of a worker that had been left
+    assert {path: path.stat().st_mtime_ns for path in empty_store.rglob("*")} == files
 
 
 def test_a_record_is_computed_once(empty_store, tiny, monkeypatch):
