@@ -13,7 +13,7 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -89,22 +89,32 @@ def measure_run(
 
 def perturbations(model: nn.Module, images: Images, attack: Attack) -> dict[str, Tensor]:
     """The training points: clean, attacked, with Gaussian noise, and attacked towards y + 1."""
-    size = attack_arguments(attack)
-    classes = len(images.classes)
     x, y = images.x.contiguous(memory_format=torch.channels_last), images.y
     noise = Generator(x.device).manual_seed(0)
-
-    def attacked(labels: Tensor, targeted: bool) -> Tensor:
-        return _in_batches(
-            lambda x, y: pgd(model, x, y, targeted=targeted, generator=noise, **size), x, labels
-        )
-
     return {
         "clean": x,
-        "pgd": attacked(y, False),
-        "gauss": gaussian(x, eps=size["eps"], norm=attack.norm, generator=noise),
-        "targeted": attacked((y + 1) % classes, True),
+        "pgd": _attacked(model, x, y, attack, noise),
+        "gauss": gaussian(x, eps=attack.eps / 255, norm=attack.norm, generator=noise),
+        "targeted": _attacked(
+            model, x, (y + 1) % len(images.classes), attack, noise, targeted=True
+        ),
     }
+
+
+def _attacked(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    noise: Generator,
+    targeted: bool = False,
+) -> Tensor:
+    """All points under PGD, a batch at a time."""
+    size = attack_arguments(attack)
+    parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    return torch.cat(
+        [pgd(model, *part, targeted=targeted, generator=noise, **size) for part in parts]
+    )
 
 
 def read_out(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -249,22 +259,14 @@ def _upright_simplex(k: int) -> Tensor:
 
 def sweep(model: nn.Module, images: Images, attack: Attack) -> dict:
     """Collapse and leaping at radii from 0 to twice the paper's, in 1/255."""
-    rows = []
-    clean = read_out(model, images.x)
+    rows, k = [], len(images.classes)
+    clean = class_means(read_out(model, images.x)[1], images.y, k)
     for eps in SWEEP[attack.norm]:
-        size = attack_arguments(attack.at_radius(eps))
         noise = Generator(images.x.device).manual_seed(0)
-        x = _in_batches(
-            lambda x, y, size=size, noise=noise: pgd(model, x, y, generator=noise, **size),
-            images.x,
-            images.y,
-        )
+        x = _attacked(model, images.x, images.y, attack.at_radius(eps), noise)
         read = read_out(model, x)
         row, _ = collapse_of(*read, images.y, model.classifier.weight)
-        k = len(images.classes)
-        leap = simplex_alignment(
-            class_means(clean[1], images.y, k), class_means(read[1], read[0].argmax(1), k)
-        )
+        leap = simplex_alignment(clean, class_means(read[1], read[0].argmax(1), k))
         rows.append(
             {name: row[name] for name in ("accuracy", "nc1", "nc2_angles")}
             | {"leap": float(leap.nanmean())}
@@ -325,10 +327,8 @@ def layerwise(
 
 def test_accuracy(model: nn.Module, images: Images, attack: Attack) -> dict[str, float]:
     """Accuracy on the clean and on the attacked test images."""
-    size, noise = attack_arguments(attack), Generator(images.x.device).manual_seed(0)
-    x = _in_batches(
-        lambda x, y: pgd(model, x, y, generator=noise, **size), images.x_test, images.y_test
-    )
+    noise = Generator(images.x.device).manual_seed(0)
+    x = _attacked(model, images.x_test, images.y_test, attack, noise)
     return {
         "clean": _share(read_out(model, images.x_test)[0].argmax(1) == images.y_test),
         "pgd": _share(read_out(model, x)[0].argmax(1) == images.y_test),
@@ -363,11 +363,6 @@ def environment(device: torch.device) -> dict[str, str]:
         "commit": commit,
         "date": datetime.date.today().isoformat(),
     }
-
-
-def _in_batches(function: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    parts = zip(*(t.split(BATCH) for t in tensors), strict=True)
-    return torch.cat([function(*part) for part in parts])
 
 
 def _centred(means: Tensor) -> Tensor:
