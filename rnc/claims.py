@@ -210,7 +210,7 @@ def _settled(method: str, measure: str) -> Callable[[Records], float]:
     """Relative change of a training curve from its last tenth but one to its last tenth."""
 
     def change(records: Records) -> float:
-        curve = np.array([epoch[measure] for epoch in records[method]["history"]])
+        curve = np.array(records[method]["history"][measure])
         tenth = max(1, len(curve) // 10)
         if len(curve) < 2 or not curve[-2 * tenth : -tenth].any():
             return float("nan")

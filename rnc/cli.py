@@ -1,9 +1,9 @@
-"""The command line: python -m rnc run | claims | book | notebooks.
+"""The command line: python -m rnc run | grid | claims | book | notebooks.
 
-`run` computes what is missing in the store, several networks side by side; `claims` prints
-the verdicts; `book` runs the notebooks and renders the book; `notebooks` makes the notebooks
-from their text twins. Settings are those of a notebook:
-python -m rnc run --eps 4 --seeds 0,1,2
+`run` computes what is missing in the store, several networks side by side; `grid` does so for
+a list of settings and keeps the records with the book; `claims` prints the verdicts; `book`
+runs the notebooks and renders the book; `notebooks` makes the notebooks from their text twins.
+Settings are those of a notebook: python -m rnc run --eps 4 --seeds 0,1,2
 """
 
 from __future__ import annotations
@@ -11,84 +11,102 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import time
+import tomllib
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
 
-from rnc import claims, progress, runs
-from rnc.config import Attack, ParameterError, Study, Training
+from rnc import claims, data, progress, runs
+from rnc.config import PRESETS, Attack, ParameterError, Study, Training, UserError
+from rnc.training import Diverged, OutOfTime
+
+Job = tuple[Training, Attack]
+SETTINGS = inspect.signature(Study.of).parameters
+VARIANTS = ["st", "at", "trades", "trades-frozen"]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command; a mistake in a setting ends it with one sentence and status 2."""
     parser = argparse.ArgumentParser(prog="python -m rnc", description=__doc__.split("\n\n")[1])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("notebooks", help=refresh_notebooks.__doc__).set_defaults(
-        function=refresh_notebooks
-    )
-    for name, function in (("run", run), ("claims", show_claims), ("book", book)):
+    for name, function in COMMANDS.items():
         command = commands.add_parser(name, help=function.__doc__.splitlines()[0])
-        for setting, parameter in inspect.signature(Study.of).parameters.items():
-            command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
-        command.set_defaults(function=function)
+        if name == "grid":
+            command.add_argument("file", type=Path, help="a list of settings, see book/records")
+            command.add_argument("--device", help="cpu or cuda; none: a GPU where there is one")
+        elif name != "notebooks":
+            for setting, parameter in SETTINGS.items():
+                command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
+        if name == "run":
+            command.add_argument("--only", nargs="+", help=f"some of {', '.join(VARIANTS)}")
+        if name in ("run", "grid"):
+            command.add_argument("--minutes", type=float, help="stop by then; go on next time")
+            command.add_argument(
+                "--long", action="store_true", help="begin on a CPU what takes it many hours"
+            )
     parsed = vars(parser.parse_args(arguments))
-    function, _ = parsed.pop("function"), parsed.pop("command")
-    if function is refresh_notebooks:
-        return refresh_notebooks()
-    defaults = inspect.signature(Study.of).parameters
-    given = {n: v for n, v in parsed.items() if v is not None and v != defaults[n].default}
     try:
-        study = Study.of(**given)
-    except ParameterError as error:
+        COMMANDS[parsed.pop("command")](**{n: v for n, v in parsed.items() if v is not None})
+    except UserError as error:
         parser.error(str(error))
-    function(study, given)
 
 
-def run(study: Study, given: dict) -> None:
-    """Train and measure every network of a study."""
-    jobs = [t for seed in study.seeds for t in study.variants(seed)]
+def run(
+    only: list[str] = VARIANTS, minutes: float = math.inf, long: bool = False, **settings
+) -> None:
+    """Train and measure the networks of a study."""
+    study = Study.of(**settings)
+    print(study, flush=True)
+    jobs = _jobs(study, only)
     # the longest first, so that the last ones to end are short
-    jobs.sort(key=lambda training: training.method == "st")
-    workers = min(len(jobs), os.cpu_count() or 1) if study.device == "cpu" else 1
-    print(f"{study}\n{len(jobs)} networks, {workers} at a time", flush=True)
-    context = multiprocessing.get_context("spawn")
-    rows = context.Queue()
-    for row in range(workers):
-        rows.put(row)
-    with ProcessPoolExecutor(workers, context, _begin_worker, (rows,)) as pool:
-        futures = {pool.submit(_record, job, study.attack, study.device): job for job in jobs}
-        try:
-            for number, future in enumerate(as_completed(futures), start=1):
-                job, found = futures[future], future.result()
-                end = found["trajectory"]
-                print(
-                    f"{number} of {len(jobs)} done: {job.label}, seed {job.seed}: "
-                    f"accuracy {end['clean']['accuracy'][-1]:.3f} clean, "
-                    f"{end['pgd']['accuracy'][-1]:.3f} under attack",
-                    flush=True,
-                )
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            sys.exit("stopped; the same command goes on from the last checkpoints")
+    jobs.sort(key=lambda job: job[0].method == "st")
+    _compute(jobs, study.device, minutes, long)
 
 
-def show_claims(study: Study, given: dict) -> None:
+def grid(file: Path, device: str | None = None, minutes: float = math.inf, long: bool = False):
+    """Make the records of a list of settings, in its order, and keep them with the book."""
+    try:
+        entries = tomllib.loads(file.read_text())["run"]
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise ParameterError(
+            f"file must be a TOML list of [[run]] tables; got {file} ({error!r})"
+        ) from error
+    jobs = []
+    for entry in entries:
+        only = entry.pop("only", VARIANTS)
+        if unknown := [name for name in entry if name not in SETTINGS]:
+            raise ParameterError(
+                f"{file} has a setting {unknown[0]!r}; there are only, {', '.join(SETTINGS)}"
+            )
+        study = Study.of(**{**entry, "device": device})
+        jobs += _jobs(study, only)
+    _compute(jobs, study.device, minutes, long, keep=True)
+
+
+def show_claims(**settings) -> None:
     """Print the verdicts on the paper's claims."""
+    study = Study.of(**settings)
     verdicts = claims.judge([runs.records(study, seed=seed) for seed in study.seeds])
     print("\n".join(verdict.details() for verdict in verdicts))
 
 
-def book(study: Study, given: dict) -> None:
+def book(**settings) -> None:
     """Run every notebook and render the book."""
-    run(study, given)
+    study = Study.of(**settings)
+    run(**settings)
+    if study.preset != "quick":
+        run()  # the page on claims compares
     from rnc import book as renderer  # Jupyter is not needed for the other commands
 
-    if study.seeds != Study.of().seeds:
+    if study.seeds != PRESETS[study.preset].seeds:
         # chapters show one network of each kind, the claims page all seeds
-        given |= {"seed": study.seeds[0], "seeds": ",".join(map(str, study.seeds))}
-    renderer.render(study, given)
+        settings |= {"seed": study.seeds[0], "seeds": ",".join(map(str, study.seeds))}
+    renderer.render(study, settings)
 
 
 def refresh_notebooks() -> None:
@@ -98,8 +116,80 @@ def refresh_notebooks() -> None:
     renderer.refresh()
 
 
-def _record(training: Training, attack: Attack, device: str) -> dict:
-    return runs.record(training, attack, device)
+COMMANDS = {
+    "run": run,
+    "grid": grid,
+    "claims": show_claims,
+    "book": book,
+    "notebooks": refresh_notebooks,
+}
+
+
+def _jobs(study: Study, only: list[str]) -> list[Job]:
+    """The networks of a study, seed by seed."""
+    if unknown := [name for name in only if name not in VARIANTS]:
+        raise ParameterError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
+    networks = [t for seed in study.seeds for t in study.variants(seed) if t.variant in only]
+    return [(training, study.attack) for training in networks]
+
+
+def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: bool = False) -> None:
+    """Makes the records that are missing, several side by side on a CPU, in order."""
+    deadline = time.time() + 60 * minutes
+    missing = [job for job in jobs if runs.find(*job) is None]
+    print(f"{len(jobs)} networks, {len(jobs) - len(missing)} of them recorded", flush=True)
+    if not missing:
+        return
+    workers = min(len(missing), os.cpu_count() or 1) if device == "cpu" else 1
+    check = runs.cost.seconds if long or math.isfinite(minutes) else runs.check_length
+    estimate = sum(check(*job, device) for job in missing) / workers
+    print(f"about {runs.cost.spoken(estimate)}, {workers} at a time", flush=True)
+    for training, _ in missing:  # what is wrong with the data is said before anything begins
+        data.load(training.dataset, "cpu", training.per_class)
+    context = multiprocessing.get_context("spawn")
+    rows = context.Queue()
+    for row in range(workers):
+        rows.put(row)
+    failed = stopped = 0
+    with ProcessPoolExecutor(workers, context, _begin_worker, (rows,)) as pool:
+        futures = {pool.submit(_record, *job, device, deadline): job for job in missing}
+        try:
+            for number, future in enumerate(as_completed(futures), start=1):
+                training, attack = futures[future]
+                name = f"{training.slug}: {training.label}, seed {training.seed}"
+                try:
+                    end = future.result()["trajectory"]
+                except Diverged as error:
+                    failed += 1
+                    print(f"{number} of {len(missing)} failed: {name}: {error}", flush=True)
+                    continue
+                except OutOfTime:
+                    stopped += 1
+                    continue
+                if keep:
+                    runs.keep(training, attack)
+                print(
+                    f"{number} of {len(missing)} done: {name}: "
+                    f"accuracy {end['clean']['accuracy'][-1]:.3f} clean, "
+                    f"{end['pgd']['accuracy'][-1]:.3f} under attack",
+                    flush=True,
+                )
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            sys.exit("stopped; the same command goes on from the last checkpoints")
+        except UserError:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    if stopped:
+        print(f"time is over with {stopped} networks to do; the same command goes on", flush=True)
+    if failed:
+        sys.exit(1)
+
+
+def _record(training: Training, attack: Attack, device: str, deadline: float) -> dict:
+    if time.time() > deadline:
+        raise OutOfTime(f"{training.slug} was not begun")
+    return runs.record(training, attack, device, long=True, deadline=deadline)
 
 
 def _begin_worker(rows) -> None:

@@ -20,7 +20,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CHUNK = 1 << 17  # numbers at a time: 1 MiB in float64, which fits a core's own cache
+# Numbers at a time: 1 MiB in float64, which fits a core's own cache; on a GPU as many as keep
+# it busy.
+CHUNK = {"cpu": 1 << 17, "cuda": 1 << 25}
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class ClassMeans:
         self.num_classes = num_classes
         self.sums: Tensor | None = None
         self.counts: Tensor | None = None
-        self.squares = 0.0  # sum of the squared lengths of all points
+        self.squares: Tensor | float = 0.0  # sum of the squared lengths of all points
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Adds a batch: features N x ... (flattened to N x D), labels N."""
@@ -76,7 +78,7 @@ class ClassMeans:
             members = torch.zeros(len(y), self.num_classes, dtype=h.dtype, device=h.device)
             self.sums += members.scatter_(1, y[:, None], 1).T @ h
             self.counts += torch.bincount(y, minlength=self.num_classes)
-            self.squares += float(torch.dot(h.flatten(), h.flatten()))
+            self.squares += torch.dot(h.flatten(), h.flatten())
 
     @property
     def centred(self) -> Tensor:
@@ -121,10 +123,8 @@ class WithinClass:
         self.projected_means = self.means @ self.whitening
         self.whitened = self.means.new_zeros(())
         # Steiner's theorem: the squares about the class means from those about 0
-        about_means = class_means.squares - float(
-            (self.counts.double() @ self.means.square()).sum()
-        )
-        self.within = max(0.0, about_means) / int(self.counts.sum())
+        about_means = class_means.squares - (self.counts.double() @ self.means.square()).sum()
+        self.within = max(0.0, float(about_means)) / int(self.counts.sum())
 
     def update(self, features: Tensor, labels: Tensor) -> None:
         """Adds a batch: features N x ... (flattened to N x D), labels N."""
@@ -291,6 +291,6 @@ def _chunks(features: Tensor, labels: Tensor, num_classes: int) -> Iterator[tupl
 
 def _pieces(features: Tensor) -> Iterator[Tensor]:
     h = features.detach().flatten(1)
-    rows = max(1, CHUNK // max(1, h.shape[1]))
+    rows = max(1, CHUNK.get(h.device.type, CHUNK["cpu"]) // max(1, h.shape[1]))
     for start in range(0, len(h), rows):
         yield h[start : start + rows].double()

@@ -11,25 +11,32 @@ import difflib
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-DATASETS = ("digits",)
-MODELS = ("vgg11", "preactresnet18")
+DATASETS = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
+FOLDER = "imagefolder:"  # begins the name of a data set that is a folder of images
+MODELS = {"vgg11": "VGG11", "preactresnet18": "PreActResNet18"}
 METHODS = ("st", "at", "trades")
+PRECISIONS = ("float32", "bfloat16")
 NORMS = ("linf", "l2")
 NORM_SYMBOLS = {"linf": "ℓ∞", "l2": "ℓ₂"}
 # How BatchNorm behaves while a training batch is attacked; see Training.bn.
 BATCHNORM = {"st": ("none",), "at": ("train", "eval"), "trades": ("eval", "frozen")}
 
 
-class ParameterError(ValueError):
-    """A setting is not allowed; the message says which, what it was and what is allowed."""
+class UserError(Exception):
+    """Something that its message lets the user put right, without a look at the code."""
 
     def _render_traceback_(self) -> list[str]:
         # IPython's hook: a reader who mistypes a parameter gets the sentence, not a stack.
-        return [f"ParameterError: {self}"]
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ParameterError(UserError, ValueError):
+    """A setting is not allowed; the message says which, what it was and what is allowed."""
 
 
 def _did_you_mean(word: object, allowed) -> str:
@@ -42,6 +49,16 @@ def _one_of(name: str, value: object, allowed) -> None:
         raise ParameterError(
             f"{name} must be one of {', '.join(allowed)}; got {value!r}"
             + _did_you_mean(value, allowed)
+        )
+
+
+def _dataset(value: object) -> None:
+    if isinstance(value, str) and value.startswith(FOLDER) and value != FOLDER:
+        return
+    if value not in DATASETS:
+        raise ParameterError(
+            f"dataset must be one of {', '.join(DATASETS)} or {FOLDER}PATH; got {value!r}"
+            + _did_you_mean(value, DATASETS)
         )
 
 
@@ -109,7 +126,8 @@ class Training:
     """Everything that decides the weights of a network, and nothing else.
 
     Attributes:
-        dataset: one of DATASETS.
+        dataset: one of DATASETS, or "imagefolder:PATH"; see `rnc.data.load`.
+        per_class: only the first so many images of each class; None: all.
         model, width: architecture, and its number of channels in the first block.
         method: "st" (standard), "at" (adversarial) or "trades".
         attack: the attack of the inner maximisation; None for "st".
@@ -120,10 +138,13 @@ class Training:
         beta: weight of the TRADES regulariser; 0 for the other methods.
         epochs, batch, lr, momentum, weight_decay: stochastic gradient descent.
         drops: shares of the epochs at which the learning rate is divided by ten.
+        precision: of the training's matrix products: "float32", or "bfloat16" (autocast:
+            weights, losses and all measurements stay in float32).
         seed: seeds the initial weights, the order of the batches and the attacks.
     """
 
     dataset: str
+    per_class: int | None
     model: str
     width: int
     method: str
@@ -136,16 +157,20 @@ class Training:
     lr: float
     momentum: float
     weight_decay: float
+    precision: str
     seed: int
 
     def __post_init__(self) -> None:
-        _one_of("dataset", self.dataset, DATASETS)
+        _dataset(self.dataset)
+        if self.per_class is not None:
+            _whole("per_class", self.per_class, 2)
         _one_of("model", self.model, MODELS)
         _whole("width", self.width, 1)
         _one_of("method", self.method, METHODS)
         _one_of("bn", self.bn, BATCHNORM[self.method])
         _whole("epochs", self.epochs, 1)
         _whole("batch", self.batch, 2)
+        _one_of("precision", self.precision, PRECISIONS)
         _whole("seed", self.seed, 0)
         if (self.attack is None) != (self.method == "st"):
             raise ParameterError(
@@ -161,12 +186,44 @@ class Training:
         return name if self.bn == default else f"{name} ({self.bn} BN)"
 
     @property
+    def variant(self) -> str:
+        """The label as a word for a command line: st, at, trades, trades-frozen."""
+        return self.method if self.bn == BATCHNORM[self.method][0] else f"{self.method}-{self.bn}"
+
+    @property
     def slug(self) -> str:
+        data = self.dataset
+        if data.startswith(FOLDER):
+            data = re.sub(r"\W+", "_", data.removeprefix(FOLDER).rstrip("/").split("/")[-1])
+        data += f"-{self.per_class}" if self.per_class else ""
         method = self.method if self.method == "st" else f"{self.method}-{self.bn}"
         attack = f"-{self.attack.slug}" if self.attack else ""
-        return (
-            f"{self.dataset}-{self.model}w{self.width}-{method}{attack}-s{self.seed}-{key(self)}"
-        )
+        return f"{data}-{self.model}w{self.width}-{method}{attack}-s{self.seed}-{key(self)}"
+
+    def deviations(self) -> dict[str, str]:
+        """What is not as in the paper: what differs, to how; the paper's in brackets."""
+        norm = self.attack.norm if self.attack else "linf"
+        paper = Study.of("paper", norm=norm).training(self.method, self.bn)
+        differs: dict[str, str] = {}
+        if self.dataset not in ("cifar10", "cifar100"):
+            differs["data"] = f"{self.dataset} (CIFAR-10, CIFAR-100)"
+        if self.per_class:
+            differs["number of images"] = f"{self.per_class} training images per class (all)"
+        for name, field in (("width", "width"), ("epochs", "epochs"), ("batch size", "batch")):
+            if getattr(self, field) != getattr(paper, field):
+                differs[name] = f"{getattr(self, field)} ({getattr(paper, field)})"
+        if self.drops != paper.drops:
+            differs["learning rate schedule"] = (
+                f"drops at {_percent(self.drops)} of the epochs ({_percent(paper.drops)})"
+            )
+        if self.attack != paper.attack:
+            differs["training attack"] = (
+                f"{self.attack}, steps of {self.attack.alpha:g}/255 "
+                f"({paper.attack}, steps of {paper.attack.alpha:g}/255)"
+            )
+        if self.precision != "float32":
+            differs["precision"] = f"{self.precision} autocast in training (float32)"
+        return differs
 
     def learning_rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -188,6 +245,7 @@ class Preset:
     """
 
     dataset: str
+    per_class: int | None
     model: str
     width: int
     epochs: Mapping[str, int]
@@ -198,7 +256,8 @@ class Preset:
     train_alpha: Mapping[str, float]
     train_steps: int
     seeds: tuple[int, ...]
-    device: str
+    precision: str
+    device: str | None  # None: a GPU where there is one
 
 
 PRESETS = {
@@ -206,6 +265,7 @@ PRESETS = {
     # (with four updates per epoch the paper's early drops would stop learning).
     "quick": Preset(
         dataset="digits",
+        per_class=None,
         model="vgg11",
         width=8,
         epochs={"st": 130, "at": 65, "trades": 65},
@@ -216,7 +276,43 @@ PRESETS = {
         train_alpha={"linf": 3, "l2": 30},
         train_steps=5,
         seeds=(0,),
+        precision="float32",
         device="cpu",
+    ),
+    # Real images at the size of a CPU, under half an hour for a seed: a fiftieth of CIFAR-10
+    # and a narrow network; eight updates per epoch want later drops here too.
+    "cifar10-small": Preset(
+        dataset="cifar10",
+        per_class=100,
+        model="vgg11",
+        width=16,
+        epochs={"st": 80, "at": 80, "trades": 80},
+        drops=(0.5, 0.75),
+        eps={"linf": 8, "l2": 128},
+        alpha={"linf": 2, "l2": 15},
+        steps=10,
+        train_alpha={"linf": 3, "l2": 30},
+        train_steps=5,
+        seeds=(1, 2, 3),
+        precision="float32",
+        device="cpu",
+    ),
+    # The paper's own settings (its section 4 and appendix); hours on one GPU.
+    "paper": Preset(
+        dataset="cifar10",
+        per_class=None,
+        model="vgg11",
+        width=64,
+        epochs={"st": 400, "at": 400, "trades": 400},
+        drops=(0.25, 0.375),
+        eps={"linf": 8, "l2": 128},
+        alpha={"linf": 2, "l2": 15},
+        steps=10,
+        train_alpha={"linf": 2, "l2": 15},
+        train_steps=10,
+        seeds=(1, 2, 3),
+        precision="bfloat16",
+        device=None,
     ),
 }
 
@@ -231,11 +327,13 @@ class Study:
 
     preset: str
     dataset: str
+    per_class: int | None
     model: str
     width: int
     attack: Attack
     epochs: int | None
     seeds: tuple[int, ...]
+    precision: str
     device: str
 
     @classmethod
@@ -243,6 +341,7 @@ class Study:
         cls,
         preset: str = "quick",
         dataset: str | None = None,
+        per_class: int | None = None,
         model: str | None = None,
         width: int | None = None,
         norm: str = "linf",
@@ -252,13 +351,16 @@ class Study:
         epochs: int | None = None,
         seed: int | None = None,
         seeds: str | int | list[int] | None = None,
+        precision: str | None = None,
         device: str | None = None,
     ) -> Study:
         """A study of a preset, with any setting overridden; None means the preset's.
 
         Args:
             preset: a name in PRESETS.
-            dataset, model: names in DATASETS and MODELS.
+            dataset: a name in DATASETS, or "imagefolder:PATH"; see `rnc.data.load`.
+            per_class: only the first so many images of each class.
+            model: a name in MODELS.
             width: channels of the first block.
             norm: "linf" or "l2".
             eps: radius of the attack, in 1/255; also the radius that adversarial training
@@ -268,6 +370,7 @@ class Study:
             steps: number of steps of the evaluation's attack.
             epochs: length of every training.
             seed, seeds: one seed, or several ("0,1,2" or a list).
+            precision: "float32", or "bfloat16" for autocast in training.
             device: "cpu", "cuda" or "cuda:N".
 
         Raises:
@@ -283,6 +386,7 @@ class Study:
         study = cls(
             preset=preset,
             dataset=base.dataset if dataset is None else dataset,
+            per_class=base.per_class if per_class is None else per_class,
             model=base.model if model is None else model,
             width=base.width if width is None else width,
             attack=Attack(
@@ -293,6 +397,7 @@ class Study:
             ),
             epochs=epochs,
             seeds=_seeds(seed if seed is not None else seeds, base.seeds),
+            precision=base.precision if precision is None else precision,
             device=_device(base.device if device is None else device),
         )
         for method in METHODS:  # every check of a training, before the first one starts
@@ -320,6 +425,7 @@ class Study:
         train_alpha = base.train_alpha[norm] * eps / base.eps[norm]
         return Training(
             dataset=self.dataset,
+            per_class=self.per_class,
             model=self.model,
             width=self.width,
             method=method,
@@ -332,6 +438,7 @@ class Study:
             lr=0.1,
             momentum=0.9,
             weight_decay=5e-4,
+            precision=self.precision,
             seed=self.seeds[0] if seed is None else seed,
         )
 
@@ -345,11 +452,24 @@ class Study:
         ]
 
     def __str__(self) -> str:
+        lengths = {m: self.training(m).epochs for m in METHODS}
+        if len(set(lengths.values())) == 1:
+            epochs = f"{lengths['st']} epochs"
+        else:
+            epochs = f"{', '.join(f'{n} ({m.upper()})' for m, n in lengths.items())} epochs"
+        limit = f", {self.per_class} images per class" if self.per_class else ""
         seeds = ", ".join(map(str, self.seeds))
         return (
-            f"preset {self.preset}: {self.dataset}, {self.model} of width {self.width}, "
-            f"{self.attack}, seed{'s' * (len(self.seeds) > 1)} {seeds}"
+            f"{DATASETS.get(self.dataset, self.dataset)}{limit}; "
+            f"{MODELS[self.model]} of width {self.width}; {epochs}; "
+            f"{self.attack}; seed{'s' * (len(self.seeds) > 1)} {seeds}"
         )
+
+    def caption(self) -> str:
+        """What every figure says of its setting, with the points that differ from the paper."""
+        differs = list(dict.fromkeys(name for t in self.variants() for name in t.deviations()))
+        last = f" Differs from the paper in {_listed(differs)}." if differs else ""
+        return f"Preset `{self.preset}`: {self}.{last}"
 
 
 def notebook_parameters(namespace: Mapping[str, Any]) -> dict[str, Any]:
@@ -380,6 +500,14 @@ def _assigned(source: str) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+def _percent(shares: tuple[float, ...]) -> str:
+    return " and ".join(f"{100 * share:g} %" for share in shares)
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
 def _seeds(value: Any, default: tuple[int, ...]) -> tuple[int, ...]:
     if value is None:
         return default
@@ -401,6 +529,8 @@ def _device(name: Any) -> str:
     there = ["cpu"]
     if torch.cuda.is_available():
         there += ["cuda"] + [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if name is None:
+        return there[:2][-1]
     if name not in there:
         raise ParameterError(
             f"device {name!r} is not available on this machine; there is {', '.join(there)}"

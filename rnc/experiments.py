@@ -13,7 +13,7 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -28,19 +28,33 @@ from rnc.collapse import (
     simplex_alignment,
 )
 from rnc.config import Attack, Training
-from rnc.data import Images
+from rnc.data import Images, unit
 from rnc.models import features
 from rnc.progress import progress
-from rnc.training import Checkpoint, attack_arguments, build, reproducible
+from rnc.training import (
+    Checkpoint,
+    OutOfTime,
+    attack_arguments,
+    autocast,
+    build,
+    reproducible,
+)
 
 BATCH = 500  # points at a time
 SWEEP = {"linf": (0, 1, 2, 4, 6, 8, 12, 16), "l2": (0, 16, 32, 64, 96, 128, 192, 256)}
+SWEPT = ("accuracy", "nc1", "nc2_norms", "nc2_angles", "nc3", "ncc_accuracy")
 DRAWN_CLASSES = 4  # they span the three dimensions of a drawing
 DRAWN_POINTS = 50  # per class
 
 
 def measure_run(
-    training: Training, attack: Attack, images: Images, snapshots: list[Checkpoint]
+    training: Training,
+    attack: Attack,
+    images: Images,
+    snapshots: list[Checkpoint],
+    rows: dict[int, dict] | None = None,
+    on_row: Callable[[int, dict], None] = lambda epoch, row: None,
+    deadline: float = math.inf,
 ) -> dict:
     """Everything the chapters show of one network under one attack.
 
@@ -49,6 +63,9 @@ def measure_run(
         attack: the attack of the evaluation.
         images: the data the network was trained on.
         snapshots: its weights at increasing epochs; the last ones are the result.
+        rows: by epoch what `at_epoch` gave before, which is not measured again.
+        on_row: called with an epoch and what `at_epoch` gives.
+        deadline: time.time() after which no snapshot is begun.
 
     Returns:
         Plain lists and numbers, None where a value is not defined:
@@ -58,50 +75,64 @@ def measure_run(
           `collapse_of`; and the means over classes of the angles `leap`, `targeted_angle` and
           `alignment` (see `leaping`), in radians.
         - `final`: what `leaping` gives at the end.
-        - `points`: what `drawing` gives at the end.
-        - `sweep`: accuracy, NC1, equiangularity and leap angle at each radius `eps`.
+        - `drawing`: what `Drawing` keeps of the points of four classes at each radius of the
+          sweep.
+        - `sweep`: measures in SWEPT, leap and alignment angle at each radius `eps`.
         - `layers`: what `layerwise` gives at the end.
         - `test`: accuracy on clean and on attacked test images.
+
+    Raises:
+        OutOfTime: the deadline came first.
     """
     began = time.monotonic()
+    device = images.x.device
     model = build(training, images).eval()
-    trajectory = []
-    with reproducible():
+    rows = dict(rows or {})
+    with reproducible(device):
         what = f"measuring {training.label}, seed {training.seed}: snapshot"
         for snapshot in progress(snapshots, what, len(snapshots)):
+            end = snapshot is snapshots[-1]
+            if snapshot.epoch in rows and not end:
+                continue
+            if time.time() > deadline:
+                raise OutOfTime(f"{training.slug} stopped before the snapshot {snapshot.epoch}")
             model.load_state_dict(snapshot.model)
-            x = perturbations(model, images, attack)
+            x = perturbations(training, model, images, attack)
             read = {name: read_out(model, points) for name, points in x.items()}
-            trajectory.append(at_epoch(model, images, read))
+            rows[snapshot.epoch] = plain(at_epoch(model, images, read))
+            on_row(snapshot.epoch, rows[snapshot.epoch])
+        drawing = Drawing(images, read)
         result = {
             "classes": images.classes,
             "epochs": [snapshot.epoch for snapshot in snapshots],
-            "trajectory": _columns(trajectory),
+            "trajectory": columns([rows[snapshot.epoch] for snapshot in snapshots]),
             "final": leaping(images, read),
-            "points": drawing(images, read),
-            "sweep": sweep(model, images, attack),
+            "sweep": sweep(training, model, images, attack, drawing),
+            "drawing": drawing.result(),
             "layers": layerwise(model, model.layers, x["clean"], x["pgd"], images.y),
-            "test": test_accuracy(model, images, attack),
+            "test": test_accuracy(training, model, images, attack),
             "measuring_seconds": round(time.monotonic() - began, 1),
         }
-    return _plain(result)
+    return plain(result)
 
 
-def perturbations(model: nn.Module, images: Images, attack: Attack) -> dict[str, Tensor]:
+def perturbations(
+    training: Training, model: nn.Module, images: Images, attack: Attack
+) -> dict[str, Tensor]:
     """The training points: clean, attacked, with Gaussian noise, and attacked towards y + 1."""
-    x, y = images.x.contiguous(memory_format=torch.channels_last), images.y
+    x, y = unit(images.x), images.y
     noise = Generator(x.device).manual_seed(0)
+    target = (y + 1) % len(images.classes)
     return {
         "clean": x,
-        "pgd": _attacked(model, x, y, attack, noise),
+        "pgd": _attacked(training, model, x, y, attack, noise),
         "gauss": gaussian(x, eps=attack.eps / 255, norm=attack.norm, generator=noise),
-        "targeted": _attacked(
-            model, x, (y + 1) % len(images.classes), attack, noise, targeted=True
-        ),
+        "targeted": _attacked(training, model, x, target, attack, noise, targeted=True),
     }
 
 
 def _attacked(
+    training: Training,
     model: nn.Module,
     x: Tensor,
     y: Tensor,
@@ -109,12 +140,13 @@ def _attacked(
     noise: Generator,
     targeted: bool = False,
 ) -> Tensor:
-    """All points under PGD, a batch at a time."""
+    """All points under PGD, a batch at a time, found at the precision of the training."""
     size = attack_arguments(attack)
     parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
-    return torch.cat(
-        [pgd(model, *part, targeted=targeted, generator=noise, **size) for part in parts]
-    )
+    with autocast(training, x.device):
+        return torch.cat(
+            [pgd(model, *part, targeted=targeted, generator=noise, **size) for part in parts]
+        )
 
 
 def read_out(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -207,42 +239,65 @@ def leaping(images: Images, read: dict) -> dict:
     }
 
 
-def drawing(images: Images, read: dict) -> dict:
+class Drawing:
     """Points and means of four classes in the three dimensions that their clean means span.
 
     The classes are those among which most attacked points leap. The axes are turned so that
-    the first class stands on top of the other three.
+    the first class stands on top of the other three; lengths are in units of the mean length of
+    a vertex.
 
-    Returns: `classes`; `vertices`, the clean means, 4 x 3; and for clean and pgd points
-        `points` N x 3, `true` and `predicted`, indices into the classes of the data set; in
-        units of the mean length of a vertex.
+    Args:
+        images: the data.
+        read: logits and features of its clean and its attacked (pgd) points.
     """
-    y, k = images.y, len(images.classes)
-    predicted = read["pgd"][0].argmax(1)
-    leaps = torch.bincount(y * k + predicted, minlength=k * k).view(k, k).fill_diagonal_(0)
-    # of many classes only the busiest are tried together
-    busiest = (leaps.sum(0) + leaps.sum(1)).argsort(descending=True, stable=True)[:10].tolist()
-    chosen = max(
-        itertools.combinations(sorted(busiest), min(DRAWN_CLASSES, k)),
-        key=lambda group: int(leaps[list(group)][:, list(group)].sum()),
-    )
-    means = class_means(read["clean"][1], y, k)[list(chosen)]
-    origin = means.mean(0)
-    scale = (means - origin).norm(dim=1).mean()
-    vertices = (means - origin) / scale
-    # the rotation that brings the means closest to an upright simplex (Procrustes)
-    u, _, v = torch.linalg.svd(_upright_simplex(len(chosen)).to(means).T @ vertices)
-    axes = u @ v[: len(u)]
-    drawn = torch.cat([(y == c).nonzero().flatten()[:DRAWN_POINTS] for c in chosen])
-    result = {"classes": list(chosen), "vertices": vertices @ axes.T}
-    for name in ("clean", "pgd"):
-        logits, h = read[name]
-        result[name] = {
-            "points": (h[drawn].double() - origin) @ axes.T / scale,
-            "true": y[drawn],
-            "predicted": logits.argmax(1)[drawn],
-        }
-    return result
+
+    def __init__(self, images: Images, read: dict):
+        self.y, self.k = images.y, len(images.classes)
+        y, k = self.y, self.k
+        predicted = read["pgd"][0].argmax(1)
+        leaps = torch.bincount(y * k + predicted, minlength=k * k).view(k, k).fill_diagonal_(0)
+        # of many classes only the busiest are tried together
+        busiest = (leaps.sum(0) + leaps.sum(1)).argsort(descending=True, stable=True)[:10]
+        self.classes = max(
+            itertools.combinations(sorted(busiest.tolist()), min(DRAWN_CLASSES, k)),
+            key=lambda group: int(leaps[list(group)][:, list(group)].sum()),
+        )
+        means = class_means(read["clean"][1], y, k)[list(self.classes)]
+        self.origin = means.mean(0)
+        self.scale = (means - self.origin).norm(dim=1).mean()
+        vertices = (means - self.origin) / self.scale
+        # the rotation that brings the means closest to an upright simplex (Procrustes)
+        upright = _upright_simplex(len(self.classes)).to(means)
+        u, _, v = torch.linalg.svd(upright.T @ vertices)
+        self.axes = u @ v[: len(u)]
+        self.vertices = vertices @ self.axes.T
+        self.drawn = torch.cat([(y == c).nonzero().flatten()[:DRAWN_POINTS] for c in self.classes])
+        self.frames: list[dict] = []
+
+    def add(self, logits: Tensor, h: Tensor) -> None:
+        """Adds the points under one more attack: logits N x K and features N x D of all."""
+        predicted = logits.argmax(1)
+        means = class_means(h, predicted, self.k)[list(self.classes)]
+        self.frames.append(
+            {
+                "points": self._place(h[self.drawn].double()),
+                "predicted": predicted[self.drawn],
+                "predicted_means": self._place(means),
+            }
+        )
+
+    def _place(self, h: Tensor) -> list:
+        return ((h - self.origin) @ self.axes.T / self.scale * 1000).round().div(1000).tolist()
+
+    def result(self) -> dict:
+        """`classes`; `vertices`, the clean means, 4 x 3; `true`, classes of the points drawn;
+        and lists over what was added: `points` N x 3, `predicted` classes, N, and
+        `predicted_means`, of all points predicted as one of the classes, 4 x 3."""
+        return {
+            "classes": list(self.classes),
+            "vertices": self.vertices,
+            "true": self.y[self.drawn],
+        } | columns(self.frames)
 
 
 def _upright_simplex(k: int) -> Tensor:
@@ -257,21 +312,30 @@ def _upright_simplex(k: int) -> Tensor:
     return vertices
 
 
-def sweep(model: nn.Module, images: Images, attack: Attack) -> dict:
-    """Collapse and leaping at radii from 0 to twice the paper's, in 1/255."""
-    rows, k = [], len(images.classes)
-    clean = class_means(read_out(model, images.x)[1], images.y, k)
-    for eps in SWEEP[attack.norm]:
-        noise = Generator(images.x.device).manual_seed(0)
-        x = _attacked(model, images.x, images.y, attack.at_radius(eps), noise)
-        read = read_out(model, x)
-        row, _ = collapse_of(*read, images.y, model.classifier.weight)
+def sweep(
+    training: Training, model: nn.Module, images: Images, attack: Attack, drawing: Drawing
+) -> dict:
+    """Collapse and leaping at radii from 0 to twice the paper's, in 1/255, and the attack's."""
+    rows, k, x = [], len(images.classes), unit(images.x)
+    clean = class_means(read_out(model, x)[1], images.y, k)
+    radii = sorted({*SWEEP[attack.norm], attack.eps})
+    what = f"measuring {training.label}, seed {training.seed}: radius"
+    for eps in progress(radii, what, len(radii)):
+        noise = Generator(x.device).manual_seed(0)
+        read = read_out(
+            model, _attacked(training, model, x, images.y, attack.at_radius(eps), noise)
+        )
+        drawing.add(*read)
+        row, means = collapse_of(*read, images.y, model.classifier.weight, clean)
         leap = simplex_alignment(clean, class_means(read[1], read[0].argmax(1), k))
         rows.append(
-            {name: row[name] for name in ("accuracy", "nc1", "nc2_angles")}
-            | {"leap": float(leap.nanmean())}
+            {name: row[name] for name in SWEPT}
+            | {
+                "leap": float(leap.nanmean()),
+                "alignment": float(simplex_alignment(clean, means).nanmean()),
+            }
         )
-    return {"eps": list(SWEEP[attack.norm])} | _columns(rows)
+    return {"eps": radii} | columns(rows)
 
 
 def layerwise(
@@ -321,17 +385,20 @@ def layerwise(
                     "ncc_accuracy": right[name] / len(y),
                 }
             )
-        result[kind] = _columns(rows)
+        result[kind] = columns(rows)
     return result
 
 
-def test_accuracy(model: nn.Module, images: Images, attack: Attack) -> dict[str, float]:
+def test_accuracy(
+    training: Training, model: nn.Module, images: Images, attack: Attack
+) -> dict[str, float]:
     """Accuracy on the clean and on the attacked test images."""
-    noise = Generator(images.x.device).manual_seed(0)
-    x = _attacked(model, images.x_test, images.y_test, attack, noise)
+    clean, y = unit(images.x_test), images.y_test
+    noise = Generator(clean.device).manual_seed(0)
+    attacked = _attacked(training, model, clean, y, attack, noise)
     return {
-        "clean": _share(read_out(model, images.x_test)[0].argmax(1) == images.y_test),
-        "pgd": _share(read_out(model, x)[0].argmax(1) == images.y_test),
+        "clean": _share(read_out(model, clean)[0].argmax(1) == y),
+        "pgd": _share(read_out(model, attacked)[0].argmax(1) == y),
     }
 
 
@@ -373,24 +440,24 @@ def _share(condition: Tensor) -> float:
     return float(condition.double().mean())
 
 
-def _columns(rows: list[dict]) -> dict:
+def columns(rows: list[dict]) -> dict:
     """A list of equal dictionaries as one dictionary of lists, at any depth."""
     return {
-        name: _columns([row[name] for row in rows])
+        name: columns([row[name] for row in rows])
         if isinstance(value, dict)
         else [row[name] for row in rows]
         for name, value in rows[0].items()
     }
 
 
-def _plain(value):
+def plain(value):
     """JSON's types: tensors as lists, six significant digits, None for what is not finite."""
     if isinstance(value, Tensor):
         value = value.tolist()
     if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     return value

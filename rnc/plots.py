@@ -155,17 +155,18 @@ def simplex(records: dict[str, dict]) -> Figure:
     """
     figure = plt.figure(figsize=(6.4, 3.3 * len(records)))
     for row, (method, record) in enumerate(records.items()):
-        drawn = record["points"]
+        drawn, radii = record["drawing"], record["sweep"]["eps"]
         names = [record["classes"][c] for c in drawn["classes"]]
-        for column, (kind, title) in enumerate((("clean", "clean"), ("pgd", "attacked"))):
+        palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
+        shown = ((0, "clean"), (record["settings"]["attack"]["eps"], "attacked"))
+        for column, (eps, title) in enumerate(shown):
             axis = figure.add_subplot(
                 len(records), 2, 2 * row + column + 1, projection="3d", computed_zorder=False
             )
-            points = drawn[kind]
-            palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
-            inside = np.isin(points["predicted"], drawn["classes"])
-            colours = np.where(inside, [palette[t] for t in points["true"]], "#cccccc")
-            dots = np.array(points["points"])
+            at = radii.index(eps)
+            inside = np.isin(drawn["predicted"][at], drawn["classes"])
+            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#cccccc")
+            dots = np.array(drawn["points"][at])
             _tetrahedron(axis, np.array(drawn["vertices"]), names)
             axis.scatter(*dots[~inside].T, c=colours[~inside], s=6, alpha=0.5, linewidth=0)
             axis.scatter(*dots[inside].T, c=colours[inside], s=14, alpha=0.85, linewidth=0)

@@ -2,13 +2,17 @@
 
     <store>/v1/<slug of the training>/checkpoint.npz      where a training is, or its end
     <store>/v1/<slug of the training>/epoch-0042.npz      weights after 42 epochs
-    <store>/v1/<slug of the training>/<attack>.json       measurements under one attack
+    <store>/v1/<slug of the training>/<attack>.rows.json  measurements of some snapshots
+    <store>/v1/<slug of the training>/<attack>.json       the record: all of them
 
 The store is the folder `runs` of a checkout, or ~/.cache/rnc of an installed package, or
 what the environment variable RNC_STORE names. Weights are NumPy archives without pickled
 objects, followed by a SHA-256 digest; measurements are JSON. Files are written beside their
 place and moved there, so that a file is there whole or not at all, and a lock lets one process
 at a time work on a run.
+
+Records that take long to make are committed with the book, in book/records (or what
+RNC_RECORDS names), and are found there by whoever asks for the same settings.
 """
 
 from __future__ import annotations
@@ -16,7 +20,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
+import re
+import shutil
 import sys
 import warnings
 from contextlib import contextmanager
@@ -27,25 +34,34 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from rnc import data, experiments
-from rnc.config import Attack, Study, Training, key
-from rnc.training import Checkpoint, train
+from rnc import cost, data, experiments
+from rnc.config import Attack, Study, Training, UserError, key
+from rnc.training import Checkpoint, build, train
 
 VERSION = 1  # raise it when the same settings give other results: older ones are not read then
+LONG = 3 * 3600  # seconds on a CPU that nobody waits for without having been asked
 
 
 class Damaged(Exception):
     """A stored file is not what was written."""
 
 
+class StoreError(UserError):
+    """The store cannot be written, or has no space."""
+
+
+class TooLong(UserError):
+    """A run that would take many hours on a CPU was not asked for in so many words."""
+
+
 def store() -> Path:
     """The folder of the store; made when something is put there."""
-    if "RNC_STORE" in os.environ:
-        return Path(os.environ["RNC_STORE"]).expanduser().absolute()
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").exists():
-        return checkout / "runs"
-    return Path.home() / ".cache" / "rnc"
+    return data.place("RNC_STORE", "runs", "runs")
+
+
+def kept() -> Path:
+    """The folder of the records that are committed with the book."""
+    return data.place("RNC_RECORDS", "book/records", "records")
 
 
 def folder(training: Training) -> Path:
@@ -53,7 +69,20 @@ def folder(training: Training) -> Path:
     return store() / f"v{VERSION}" / training.slug
 
 
-def record(training: Training, attack: Attack, device: str = "cpu") -> dict:
+def find(training: Training, attack: Attack) -> dict | None:
+    """The record of a run, of this machine or of the book; None where there is none."""
+    paths = (_record_path(root, training, attack) for root in (store(), kept()))
+    return next((found for path in paths if (found := _read_json(path)) is not None), None)
+
+
+def record(
+    training: Training,
+    attack: Attack,
+    device: str = "cpu",
+    *,
+    long: bool = False,
+    deadline: float = math.inf,
+) -> dict:
     """Everything the chapters show of one network under one attack.
 
     Looked up, or else trained and measured, with progress on the standard error.
@@ -62,32 +91,80 @@ def record(training: Training, attack: Attack, device: str = "cpu") -> dict:
         training: which network.
         attack: the attack of the evaluation.
         device: where to compute what is missing.
+        long: compute it on a CPU too if that takes more than three hours.
+        deadline: time.time() at which to stop; the same call goes on from there.
 
     Returns:
-        See `rnc.experiments.measure_run`; with `settings`, `history` (of the training) and
-        `environment` (device, versions, commit, seconds).
+        See `rnc.experiments.measure_run`; with `settings`, `deviations` (from the paper),
+        `history` (of the training) and `environment` (device, versions, commit, seconds).
+
+    Raises:
+        TooLong: it is not recorded, would take many hours, and `long` is not set.
+        DataError, StoreError: before anything is computed.
+        Diverged: the training's loss or weights are no longer finite.
+        OutOfTime: the deadline came first.
     """
-    path = folder(training) / f"{attack.slug}-{key(attack)}.json"
-    if (found := _read_json(path)) is not None:
+    if (found := find(training, attack)) is not None:
         return found
+    if not long:
+        check_length(training, attack, device)
+    path = _record_path(store(), training, attack)
     with _locked(path.parent):
-        if (found := _read_json(path)) is not None:  # another process was faster
+        if (found := find(training, attack)) is not None:  # another process was faster
             return found
-        images = data.load(training.dataset, device)
-        snapshots, end = _trained(training, images)
-        measured = experiments.measure_run(training, attack, images, snapshots)
+        images = data.load(training.dataset, device, training.per_class)
+        snapshots, end = _trained(training, images, deadline)
+        rows_path = path.with_suffix(".rows.json")
+        rows = {int(epoch): row for epoch, row in (_read_json(rows_path) or {}).items()}
+
+        def keep_row(epoch: int, row: dict) -> None:
+            rows[epoch] = row
+            _write(rows_path, json.dumps(rows).encode())
+
+        measured = experiments.measure_run(
+            training, attack, images, snapshots, rows, keep_row, deadline
+        )
         result = {
             "settings": {"training": asdict(training), "attack": asdict(attack)},
-            "history": end.history,
+            "deviations": training.deviations(),
+            "history": experiments.plain(experiments.columns(end.history)),
             **measured,
             "environment": {
                 **experiments.environment(images.x.device),
                 "training_seconds": round(end.seconds, 1),
             },
         }
-        text = json.dumps(result, indent=1)
+        text = _lines(result)
         _write(path, text.encode())
+        rows_path.unlink(missing_ok=True)
         return json.loads(text)
+
+
+def check_length(training: Training, attack: Attack, device: str) -> float:
+    """An estimate of the seconds that a record takes to make.
+
+    Raises:
+        TooLong: they are many hours, on a CPU.
+    """
+    estimate = cost.seconds(training, attack, device)
+    if device == "cpu" and estimate > LONG:
+        raise TooLong(
+            f"there is no record of {training.label}, seed {training.seed}, on "
+            f"{training.dataset}, and making it would take about {cost.spoken(estimate)} on this "
+            f"CPU: use a GPU (device cuda), shorten it (epochs, per_class, width), or start it "
+            f"all the same with python -m rnc run --long"
+        )
+    return estimate
+
+
+def keep(training: Training, attack: Attack) -> Path:
+    """Copies the record of a run to those of the book; says where it is."""
+    path = _record_path(kept(), training, attack)
+    if not path.exists():
+        with _writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, _record_path(store(), training, attack).read_bytes())
+    return path
 
 
 def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, dict]:
@@ -114,10 +191,16 @@ def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, di
 def weights(training: Training, device: str = "cpu") -> list[Checkpoint]:
     """Weights of a training at its snapshots; trained first if they are not in the store."""
     with _locked(folder(training)):
-        return _trained(training, data.load(training.dataset, device))[0]
+        return _trained(training, data.load(training.dataset, device, training.per_class))[0]
 
 
-def _trained(training: Training, images: data.Images) -> tuple[list[Checkpoint], Checkpoint]:
+def _record_path(root: Path, training: Training, attack: Attack) -> Path:
+    return root / f"v{VERSION}" / training.slug / f"{attack.slug}-{key(attack)}.json"
+
+
+def _trained(
+    training: Training, images: data.Images, deadline: float = math.inf
+) -> tuple[list[Checkpoint], Checkpoint]:
     """Snapshots and end of a training, under the lock of its folder."""
     home = folder(training)
     place = home / "checkpoint.npz"
@@ -132,6 +215,8 @@ def _trained(training: Training, images: data.Images) -> tuple[list[Checkpoint],
     except (Damaged, FileNotFoundError) as error:
         warnings.warn(f"{error}; training {training.slug} again from the start", stacklevel=3)
         start, snapshots = None, {}
+        for rows in home.glob("*.rows.json"):
+            rows.unlink()
 
     if start is None or start.epoch < training.epochs:
         if start is not None:
@@ -141,16 +226,25 @@ def _trained(training: Training, images: data.Images) -> tuple[list[Checkpoint],
             snapshots[snapshot.epoch] = snapshot
             _save(snapshot_path(snapshot.epoch), snapshot)
 
-        start = train(training, images, start, keep, lambda checkpoint: _save(place, checkpoint))
+        _check_space(home, training, images, len(snapshots))
+        start = train(
+            training,
+            images,
+            start,
+            keep,
+            lambda checkpoint: _save(place, checkpoint),
+            deadline=deadline,
+        )
     return [snapshots[e] for e in training.snapshots()], start
 
 
 @contextmanager
 def _locked(home: Path):
-    home.mkdir(parents=True, exist_ok=True)
     lock = FileLock(home / ".lock")
     try:
-        lock.acquire(timeout=0)
+        with _writing(home):
+            home.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=0)
     except Timeout:
         print(f"another process works on {home.name}; waiting for it", file=sys.stderr)
         lock.acquire()
@@ -158,6 +252,39 @@ def _locked(home: Path):
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _writing(path: Path):
+    """What the system says of a folder that cannot be written becomes one sentence."""
+    try:
+        yield
+    except Timeout:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be written ({error.strerror or error}); set RNC_STORE to a folder "
+            f"that can, with enough space"
+        ) from error
+
+
+def _check_space(home: Path, training: Training, images: data.Images, there: int) -> None:
+    """Refuses a training whose snapshots and checkpoints would not fit on the disk."""
+    size = sum(t.numel() * t.element_size() for t in build(training, images).state_dict().values())
+    # a checkpoint holds the momentum too, and is written beside the one that it replaces
+    needed = size * (len(training.snapshots()) - there + 4)
+    free = shutil.disk_usage(home).free
+    if free < needed:
+        raise StoreError(
+            f"{training.label}, seed {training.seed} needs {needed / 1e6:.0f} MB in {store()}, "
+            f"and {free / 1e6:.0f} MB are free; set RNC_STORE to a folder with enough space"
+        )
+
+
+def _lines(result: dict) -> str:
+    """JSON that can be compared line by line: one list of numbers or words per line."""
+    text = json.dumps(result, indent=1, allow_nan=False, ensure_ascii=False)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def _save(path: Path, checkpoint: Checkpoint) -> None:
@@ -205,7 +332,12 @@ def _read_json(path: Path) -> dict | None:
 
 def _write(path: Path, *parts: bytes) -> None:
     beside = path.with_name(f".{path.name}.part")
-    with open(beside, "wb") as file:
-        for part in parts:
-            file.write(part)
-    os.replace(beside, path)
+    with _writing(path.parent):
+        try:
+            with open(beside, "wb") as file:
+                for part in parts:
+                    file.write(part)
+            os.replace(beside, path)
+        except OSError:  # a full disk: do not keep it full
+            beside.unlink(missing_ok=True)
+            raise

@@ -7,6 +7,7 @@ ends (on one machine, with one thread).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from torch.nn import functional as F
 
 from rnc.attacks import pgd, trades_perturbation
 from rnc.config import Attack, Training
-from rnc.data import Images
+from rnc.data import Images, unit
 from rnc.models import MODELS
 from rnc.progress import progress
 
@@ -43,16 +44,29 @@ class Checkpoint:
 
 
 class Diverged(RuntimeError):
-    """The loss of a training is no longer finite."""
+    """The loss or a weight of a training is no longer finite."""
+
+
+class OutOfTime(Exception):
+    """The time given to a run is over; what is done is kept, and the run can go on from it."""
 
 
 @contextmanager
-def reproducible() -> Iterator[None]:
-    """One thread and deterministic algorithms within the block: bitwise the same each time.
+def reproducible(device: torch.device) -> Iterator[None]:
+    """On a CPU one thread and deterministic algorithms: bitwise the same each time.
 
     One thread, because the order of a parallel sum changes its last digits; several
-    trainings side by side use several cores better than one training does.
+    trainings side by side use several cores better than one training does. On a GPU the
+    fastest algorithms are taken, whose sums have no fixed order.
     """
+    if device.type == "cuda":
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            yield
+        finally:
+            torch.backends.cudnn.benchmark = before
+        return
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -70,7 +84,7 @@ def build(training: Training, images: Images) -> nn.Module:
         model = MODELS[training.model](
             len(images.classes), training.width, images.mean, images.std
         )
-    # convolutions on CPU and GPU are faster with the channels innermost
+    # as the images are: convolutions on CPU and GPU are faster so
     return model.to(images.x.device, memory_format=torch.channels_last)
 
 
@@ -96,7 +110,7 @@ def objective(
         logits = model(x)
         return F.cross_entropy(logits, y), logits
 
-    size = attack_arguments(training.attack)
+    size = {**attack_arguments(training.attack), "check": False}
     if training.method == "at":
         attacked = model
         if training.bn == "train":
@@ -118,6 +132,11 @@ def objective(
     return F.cross_entropy(clean, y) + training.beta * divergence, logits
 
 
+def autocast(training: Training, device: torch.device) -> torch.autocast:
+    """The precision of a training's matrix products."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=training.precision == "bfloat16")
+
+
 def attack_arguments(attack: Attack) -> dict:
     """The keyword arguments of `rnc.attacks.pgd` for an attack, its sizes in image units."""
     return {
@@ -135,6 +154,7 @@ def train(
     on_snapshot: Callable[[Checkpoint], None] = lambda snapshot: None,
     on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
     checkpoint_seconds: float = 10.0,
+    deadline: float = math.inf,
 ) -> Checkpoint:
     """Trains a network from the beginning or from a checkpoint.
 
@@ -147,16 +167,17 @@ def train(
         on_checkpoint: called with the state so far, after an epoch, when
             `checkpoint_seconds` have passed since the last time.
         checkpoint_seconds: 0: after every epoch.
+        deadline: time.time() at which to be done; no epoch is begun that would not end by
+            then.
 
     Returns:
         The end of the training.
 
     Raises:
-        Diverged: names the epoch and the loss.
+        Diverged: names the epoch and the loss; the last checkpoint is one before it.
+        OutOfTime: the deadline comes first; the last checkpoint is where it stopped.
     """
     model = build(training, images)
-    # batches are channels-last too; indexing a channels-last tensor keeps the layout
-    x, y = images.x.contiguous(memory_format=torch.channels_last), images.y
     parameters = list(model.parameters())
     optimiser = torch.optim.SGD(
         parameters,
@@ -173,25 +194,38 @@ def train(
             optimiser.state[parameter]["momentum_buffer"] = buffer.clone().to(parameter)
 
     history, seconds, saved = list(done.history), done.seconds, time.monotonic()
+    longest = 0.0  # of the epochs
     epochs = progress(
         range(done.epoch, training.epochs),
         f"training {training.label}, seed {training.seed}: epoch",
         training.epochs,
         done.epoch,
     )
-    with reproducible():
+    with reproducible(images.y.device):
         for epoch in epochs:
             began = time.monotonic()
-            history.append(_epoch(training, model, optimiser, x, y, epoch))
-            seconds += time.monotonic() - began
-            if epoch + 1 in training.snapshots():
-                on_snapshot(Checkpoint(epoch + 1, _copy(model)))
-            last = epoch + 1 == training.epochs
-            if last or time.monotonic() - saved >= checkpoint_seconds:
+            history.append(_epoch(training, model, optimiser, images.x, images.y, epoch))
+            spent = time.monotonic() - began
+            seconds, longest = seconds + spent, max(longest, spent)
+            snapshot = epoch + 1 in training.snapshots()
+            last, stop = epoch + 1 == training.epochs, time.time() + longest > deadline
+            checkpoint = last or stop or time.monotonic() - saved >= checkpoint_seconds
+            if snapshot or checkpoint:
+                weights = _copy(model)
+                if not all(tensor.isfinite().all() for tensor in weights.values()):
+                    raise Diverged(
+                        f"{training.label} diverged in epoch {epoch + 1}: a weight is not finite; "
+                        f"loss {history[-1]['loss']}"
+                    )
+            if snapshot:
+                on_snapshot(Checkpoint(epoch + 1, weights))
+            if checkpoint:
                 momentum = [optimiser.state[p]["momentum_buffer"].clone() for p in parameters]
-                done = Checkpoint(epoch + 1, _copy(model), momentum, list(history), seconds)
+                done = Checkpoint(epoch + 1, weights, momentum, list(history), seconds)
                 on_checkpoint(done)
                 saved = time.monotonic()
+            if stop and not last:
+                raise OutOfTime(f"{training.slug} stopped after epoch {epoch + 1}")
     return done
 
 
@@ -205,7 +239,8 @@ def _epoch(training, model, optimiser, x, y, epoch) -> dict[str, float]:
     # summed on the device and read once: reading each batch would wait for it
     loss_sum, correct = torch.zeros((), device=y.device), torch.zeros((), device=y.device)
     for batch in order.split(training.batch):
-        loss, logits = objective(training, model, x[batch], y[batch], noise)
+        with autocast(training, y.device):
+            loss, logits = objective(training, model, unit(x[batch]), y[batch], noise)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

@@ -8,7 +8,7 @@ import torch
 
 from rnc import data, experiments, measure, nearest_class_centre, simplex_etf
 from rnc.models import features
-from rnc.training import Checkpoint, build
+from rnc.training import Checkpoint, OutOfTime, build
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_class_that_nobody_is_sorted_into_has_no_angle(images):
     )
     landed = experiments.leaping(images, read)
     assert landed["leap"].isnan().tolist() == [c == 4 for c in range(10)]
-    assert experiments._plain(landed)["leap"][4] is None
+    assert experiments.plain(landed)["leap"][4] is None
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def network(images):
 
 def test_layerwise_agrees_with_one_layer_at_a_time(images, network):
     study, model = network
-    x = experiments.perturbations(model, images, study.attack)
+    x = experiments.perturbations(study.training("st"), model, images, study.attack)
     result = experiments.layerwise(model, model.layers, x["clean"], x["pgd"], images.y)
     assert result["names"] == list(model.layers)
     for i, name in enumerate(model.layers):
@@ -111,18 +111,54 @@ def test_radius_zero_gives_the_clean_values(images, network):
     assert end["alignment"][-1] == pytest.approx(0, abs=1e-6)
 
 
-def test_a_larger_radius_changes_the_results(images, network):
+def test_sweep_and_drawing_follow_the_radius(images, network):
     study, model = network
-    sweep = experiments.sweep(model, images, study.attack)
-    assert len(set(sweep["nc1"])) > 1
+    training, attack = study.training("st"), study.attack.at_radius(5)  # not one of the sweep
+    clean, pgd = (
+        experiments.read_out(model, points)
+        for name, points in experiments.perturbations(training, model, images, attack).items()
+        if name in ("clean", "pgd")
+    )
+    drawing = experiments.Drawing(images, {"clean": clean, "pgd": pgd})
+    sweep = experiments.sweep(training, model, images, attack, drawing)
+    assert sweep["eps"] == sorted({*experiments.SWEEP["linf"], 5})
+    assert len(set(sweep["nc1"])) == len(sweep["eps"])
+    drawn, at = drawing.result(), sweep["eps"].index(5)
+    assert len(drawn["points"]) == len(drawn["predicted_means"]) == len(sweep["eps"])
+    # the frames are those points that the rest of the record measures
+    assert drawn["predicted"][0].tolist() == clean[0].argmax(1)[drawing.drawn].tolist()
+    assert drawn["predicted"][at].tolist() == pgd[0].argmax(1)[drawing.drawn].tolist()
+    assert sweep["accuracy"][at] == float((pgd[0].argmax(1) == images.y).double().mean())
 
 
 def test_the_drawing_keeps_distances_between_its_means(images):
     vertices, y = simplex_etf(10, 20), images.y
     stay = (y, vertices[y])
-    drawn = experiments.drawing(images, reads(images, clean=stay, pgd=stay))
+    read = reads(images, clean=stay, pgd=stay)
+    drawing = experiments.Drawing(images, read)
+    drawing.add(*read["clean"])
+    drawn = drawing.result()
     flat = drawn["vertices"].numpy()
     distances = [np.linalg.norm(flat[i] - flat[j]) for i in range(4) for j in range(i)]
     assert np.ptp(distances) < 1e-9  # a regular tetrahedron
     assert np.linalg.norm(flat, axis=1) == pytest.approx(np.ones(4))
-    assert set(drawn["clean"]["true"].tolist()) == set(drawn["classes"])
+    assert set(drawn["true"].tolist()) == set(drawn["classes"])
+    # every point is at its vertex, and so is each predicted mean
+    assert np.array(drawn["points"][0])[::50] == pytest.approx(flat, abs=1e-3)
+    assert np.array(drawn["predicted_means"][0]) == pytest.approx(flat, abs=1e-3)
+
+
+def test_rows_measured_before_are_not_measured_again(images, network):
+    study, model = network
+    training = study.training("st")
+    snapshots = [Checkpoint(epoch, model.state_dict()) for epoch in range(3)]
+    rows = {}
+    whole = experiments.measure_run(
+        training, study.attack, images, snapshots, on_row=rows.__setitem__
+    )
+    assert list(rows) == [0, 1, 2]
+    marked = {0: rows[0] | {"leap": -1.0}}
+    again = experiments.measure_run(training, study.attack, images, snapshots, marked)
+    assert again["trajectory"]["leap"] == [-1.0, *whole["trajectory"]["leap"][1:]]
+    with pytest.raises(OutOfTime, match="before the snapshot 0"):
+        experiments.measure_run(training, study.attack, images, snapshots, deadline=0)

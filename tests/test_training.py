@@ -10,7 +10,15 @@ from torch.nn import functional as F
 from rnc import data
 from rnc.attacks import pgd, trades_perturbation
 from rnc.config import ParameterError, Study
-from rnc.training import Diverged, attack_arguments, build, objective, reproducible, train
+from rnc.training import (
+    Diverged,
+    attack_arguments,
+    autocast,
+    build,
+    objective,
+    reproducible,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +106,15 @@ def test_frozen_trades_stays_in_eval_mode_and_never_updates_statistics(images):
     assert end["conv1.bn.running_var"].eq(1).all()
 
 
-@pytest.mark.parametrize("method", ["at", "trades"])
-def test_the_loss_reaches_every_weight(images, method):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["st", "at", "trades"])
+def test_the_loss_reaches_every_weight(images, method, precision):
     training, model, x, y = prepared(images, method)
-    objective(training, model, x, y, Generator())[0].backward()
+    training = replace(training, precision=precision)
+    with autocast(training, x.device):  # whose cache of weights an attack has filled before
+        loss, _ = objective(training, model, x, y, Generator())
+    loss.backward()
+    assert loss.dtype == torch.float32
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
 
 
@@ -148,7 +161,7 @@ def test_divergence_names_the_epoch_and_the_loss(images, tiny):
 
 def test_the_callers_threads_and_determinism_are_put_back():
     torch.set_num_threads(2)
-    with reproducible():
+    with reproducible(torch.device("cpu")):
         assert torch.get_num_threads() == 1
         assert torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == 2
