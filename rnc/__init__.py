@@ -6,7 +6,7 @@ c.nc1, c.nc2_angles, c.nc3
 """
 
 from rnc.attacks import gaussian, pgd, trades_perturbation
-from rnc.claims import judge
+from rnc.claims import Scales, judge
 from rnc.collapse import (
     ClassMeans,
     Collapse,
@@ -20,7 +20,7 @@ from rnc.collapse import (
 )
 from rnc.config import Attack, ParameterError, Study, Training
 from rnc.models import features
-from rnc.runs import record, records
+from rnc.runs import by_network, found, record, recorded, records
 from rnc.training import objective, train
 
 __all__ = [
@@ -28,11 +28,14 @@ __all__ = [
     "ClassMeans",
     "Collapse",
     "ParameterError",
+    "Scales",
     "Study",
     "Training",
     "WithinClass",
     "angles_between",
+    "by_network",
     "features",
+    "found",
     "gaussian",
     "judge",
     "measure",
@@ -40,6 +43,7 @@ __all__ = [
     "objective",
     "pgd",
     "record",
+    "recorded",
     "records",
     "simplex_alignment",
     "simplex_deviation",

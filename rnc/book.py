@@ -40,7 +40,8 @@ def render(study: Study, parameters: dict) -> None:
         parameters: given to each notebook that declares them.
     """
     shutil.rmtree(SOURCE, ignore_errors=True)
-    shutil.copytree(ROOT / "book", SOURCE / "book", ignore=shutil.ignore_patterns("_static"))
+    others = shutil.ignore_patterns("_static", "records")
+    shutil.copytree(ROOT / "book", SOURCE / "book", ignore=others)
     shutil.copytree(ROOT / "book" / "_static", SOURCE / "_static")
     _draw_hero(study, SOURCE / "_static")
     for name in ("_config.yml", "_toc.yml"):
@@ -102,7 +103,19 @@ def _execute(path: Path, parameters: dict) -> None:
         cwd=str(NOTEBOOKS),
         extra_arguments=KERNEL_ARGUMENTS,
     )
-    for cell in executed.cells:  # folded, like the declared parameters above it
+    setting = _setting(executed)
+    for cell in executed.cells:
         if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("hide-cell")
+            cell.metadata.tags.append("hide-cell")  # like the declared parameters above it
+        if setting and "figure" in cell.metadata.get("mystnb", {}):
+            cell.metadata.mystnb.figure.caption += f"{setting}"
     nbformat.write(executed, place)
+
+
+def _setting(notebook: nbformat.NotebookNode) -> str:
+    """What the captions of a notebook's figures say of its setting."""
+    parameters: dict = {}
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            exec(cell.source, parameters)
+    return Study.from_notebook(parameters).caption() if "preset" in parameters else ""

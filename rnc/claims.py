@@ -26,6 +26,8 @@ import numpy as np
 ST, AT, TRADES, FROZEN = "ST", "AT", "TRADES", "TRADES (frozen BN)"
 HOLDS, FAILS, OPEN = "holds", "does not hold here", "not measured"
 
+CSS = {HOLDS: "rnc-yes", FAILS: "rnc-no", OPEN: "rnc-open"}
+
 Records = dict[str, dict]  # name of the method, as in Training.label, to its record
 
 
@@ -70,6 +72,16 @@ class Verdict:
             return OPEN
         return HOLDS if all(self.condition_holds()) else FAILS
 
+    @property
+    def at_seeds(self) -> str:
+        """The verdict, and where seeds disagree at how many of them the claim holds."""
+        holds = [
+            all(c.holds(v) for c, v in zip(self.claim.conditions, column, strict=True))
+            for column in self.values.T
+        ]
+        some = f" ({sum(holds)} of {len(holds)} seeds)" if len(set(holds)) > 1 else ""
+        return self.verdict + some
+
     def condition_holds(self) -> list[bool]:
         """For each condition, whether it holds at every seed."""
         return [
@@ -99,40 +111,73 @@ class Verdicts(tuple):
     def _repr_html_(self) -> str:
         rows = []
         for v in self:
-            css = {HOLDS: "rnc-yes", FAILS: "rnc-no", OPEN: "rnc-open"}[v.verdict]
-            tests = [str(c) for c in v.claim.conditions]
-            values = ["–"] * len(tests)
-            if v.values.size:
-                values = [
-                    f"<span class='{'rnc-yes' if ok else 'rnc-no'}'>{_mean_and_spread(row)}</span>"
-                    for ok, row in zip(v.condition_holds(), v.values, strict=True)
-                ]
+            tests, values = [str(c) for c in v.claim.conditions], _measured(v)
             span = f"rowspan='{len(tests)}'"
             for i, (test, value) in enumerate(zip(tests, values, strict=True)):
                 first = (
                     f"<td {span}>{v.claim.id}</td>"
                     f"<td {span} class='rnc-statement'>{v.claim.statement}</td>"
                 )
-                last = f"<td {span} class='{css}'><strong>{v.verdict}</strong></td>"
+                last = f"<td {span} class='{CSS[v.verdict]}'><strong>{v.at_seeds}</strong></td>"
                 rows.append(
                     f"<tr>{first if i == 0 else ''}<td>{test}</td><td>{value}</td>"
                     f"{last if i == 0 else ''}</tr>"
                 )
-        head = "".join(f"<th>{h}</th>" for h in ("", "Claim", "Test", "Measured", "Verdict"))
-        return (
-            "<table class='rnc-claims'><thead><tr>"
-            + head
-            + "</tr></thead><tbody>"
-            + "".join(rows)
-            + "</tbody></table>"
+        return _table(("", "Claim", "Test", "Measured", "Verdict"), rows)
+
+
+class Scales(dict):
+    """Verdicts by scale, side by side in a table; a scale is named by its settings."""
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{scale}: {', '.join(str(v) for v in verdicts)}" for scale, verdicts in self.items()
         )
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for claims in zip(*self.values(), strict=True):
+            claim = claims[0].claim
+            verdicts = "".join(
+                f"<td class='{CSS[v.verdict]}'><strong>{v.at_seeds}</strong></td>" for v in claims
+            )
+            rows.append(
+                f"<tr><td>{claim.id}</td><td class='rnc-statement'>{claim.statement}</td>"
+                f"{verdicts}</tr>"
+            )
+            values = zip(*map(_measured, claims), strict=True)
+            for condition, measured in zip(claim.conditions, values, strict=True):
+                cells = "".join(f"<td>{value}</td>" for value in measured)
+                rows.append(f"<tr class='rnc-test'><td></td><td>{condition}</td>{cells}</tr>")
+        return _table(("", "Claim and tests", *self), rows)
+
+
+def _measured(verdict: Verdict) -> list[str]:
+    """For each condition its value as HTML, coloured by whether it holds."""
+    if not verdict.values.size:
+        return ["–"] * len(verdict.claim.conditions)
+    return [
+        f"<span class='{CSS[HOLDS if ok else FAILS]}'>{_mean_and_spread(row)}</span>"
+        for ok, row in zip(verdict.condition_holds(), verdict.values, strict=True)
+    ]
+
+
+def _table(head: tuple[str, ...], rows: list[str]) -> str:
+    return (
+        "<table class='rnc-claims'><thead><tr>"
+        + "".join(f"<th>{title}</th>" for title in head)
+        + "</tr></thead><tbody>"
+        + "".join(rows)
+        + "</tbody></table>"
+    )
 
 
 def judge(seeds: list[Records], *ids: str) -> Verdicts:
     """The verdicts of some claims.
 
     Args:
-        seeds: for each seed the records of its networks, by name of the method.
+        seeds: for each seed the records of its networks, by name of the method; a claim is
+            judged by those seeds that have all networks it needs.
         ids: claims, such as "C1"; none given: all of them.
 
     Raises:
@@ -142,17 +187,12 @@ def judge(seeds: list[Records], *ids: str) -> Verdicts:
     if unknown := [name for name in ids if name not in known]:
         raise ValueError(f"there is no claim {unknown[0]!r}; there are {', '.join(known)}")
     chosen = [claim for claim in CLAIMS if not ids or claim.id in ids]
-    return Verdicts(
-        Verdict(
-            claim,
-            np.array(
-                [[condition.value(records) for records in seeds] for condition in claim.conditions]
-            )
-            if all(need in records for records in seeds for need in claim.needs)
-            else np.empty((len(claim.conditions), 0)),
-        )
-        for claim in chosen
-    )
+    verdicts = []
+    for claim in chosen:
+        complete = [records for records in seeds if all(n in records for n in claim.needs)]
+        values = [[condition.value(r) for r in complete] for condition in claim.conditions]
+        verdicts.append(Verdict(claim, np.array(values, float)))
+    return Verdicts(verdicts)
 
 
 def _mean_and_spread(row: np.ndarray) -> str:

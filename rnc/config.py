@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -184,6 +184,15 @@ class Training:
         name = self.method.upper()
         default = BATCHNORM[self.method][0]
         return name if self.bn == default else f"{name} ({self.bn} BN)"
+
+    @property
+    def scale(self) -> str:
+        """What a network of any method shares with the others of its study."""
+        limit = f", {self.per_class} images per class" if self.per_class else ""
+        return (
+            f"{DATASETS.get(self.dataset, self.dataset)}{limit}; "
+            f"{MODELS[self.model]} of width {self.width}; {self.epochs} epochs"
+        )
 
     @property
     def variant(self) -> str:
@@ -415,7 +424,10 @@ class Study:
         Raises:
             ParameterError: names the parameter, its value and what is allowed.
         """
-        return cls.of(**notebook_parameters(namespace))
+        given = notebook_parameters(namespace)
+        study = cls.of(**given)
+        # a chapter that takes one seed shows one network of each kind
+        return replace(study, seeds=study.seeds[:1]) if "seed" in given else study
 
     def training(self, method: str, bn: str | None = None, seed: int | None = None) -> Training:
         """Settings of one network: `method` with its default BatchNorm unless `bn` is given."""
@@ -452,18 +464,11 @@ class Study:
         ]
 
     def __str__(self) -> str:
-        lengths = {m: self.training(m).epochs for m in METHODS}
-        if len(set(lengths.values())) == 1:
-            epochs = f"{lengths['st']} epochs"
-        else:
-            epochs = f"{', '.join(f'{n} ({m.upper()})' for m, n in lengths.items())} epochs"
-        limit = f", {self.per_class} images per class" if self.per_class else ""
-        seeds = ", ".join(map(str, self.seeds))
-        return (
-            f"{DATASETS.get(self.dataset, self.dataset)}{limit}; "
-            f"{MODELS[self.model]} of width {self.width}; {epochs}; "
-            f"{self.attack}; seed{'s' * (len(self.seeds) > 1)} {seeds}"
-        )
+        scale, lengths = self.training("at").scale, {m: self.training(m).epochs for m in METHODS}
+        if len(set(lengths.values())) > 1:
+            each = ", ".join(f"{length} ({method.upper()})" for method, length in lengths.items())
+            scale = scale.replace(f"{lengths['at']} epochs", f"{each} epochs")
+        return f"{scale}; {self.attack}; {named_seeds(self.seeds)}"
 
     def caption(self) -> str:
         """What every figure says of its setting, with the points that differ from the paper."""
@@ -498,6 +503,11 @@ def _assigned(source: str) -> list[str]:
         elif isinstance(node, ast.AnnAssign):
             targets.append(node.target)
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def named_seeds(seeds: Iterable[int]) -> str:
+    seeds = list(seeds)
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def _percent(shares: tuple[float, ...]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 
 from rnc.config import NORM_SYMBOLS
 
+Record = dict | list[dict]  # of one seed, or of several
 COLOURS = {
     "ST": "#0072B2",
     "AT": "#D55E00",
@@ -87,14 +88,15 @@ def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
 
 @_styled
 def training_curves(
-    records: dict[str, dict],
+    records: dict[str, Record],
     measures: Iterable[str] = COLLAPSE,
     kinds: Iterable[str] = ("clean", "pgd", "gauss"),
 ) -> Figure:
     """Measures along training: one panel per measure, a line per method and perturbation.
 
     Args:
-        records: name of a method to its record.
+        records: name of a method to its record, or to those of several seeds: the line is
+            their mean then, and a band goes from the lowest to the highest.
         measures: names in MEASURES; by default all of collapse.
         kinds: names in KINDS.
     """
@@ -102,16 +104,10 @@ def training_curves(
     figure, axes = _grid(len(measures))
     for axis, measure in zip(axes, measures, strict=True):
         title, logarithmic = MEASURES[measure]
-        for method, record in records.items():
+        for method, seeds in _by_seed(records):
             for kind in kinds:
-                _, line, marker = KINDS[kind]
-                axis.plot(
-                    record["epochs"],
-                    np.array(record["trajectory"][kind][measure], float),
-                    line,
-                    marker=marker,
-                    color=COLOURS[method],
-                )
+                rows = [record["trajectory"][kind][measure] for record in seeds]
+                _line(axis, seeds[0]["epochs"], rows, method, kind)
         axis.set_title(title)
         _epochs(axis)
         if logarithmic:
@@ -125,7 +121,7 @@ def training_curves(
 
 
 @_styled
-def angles_along_training(records: dict[str, dict], names: dict[str, str]) -> Figure:
+def angles_along_training(records: dict[str, Record], names: dict[str, str]) -> Figure:
     """Mean angles between simplices along training.
 
     Args:
@@ -134,10 +130,10 @@ def angles_along_training(records: dict[str, dict], names: dict[str, str]) -> Fi
     """
     figure, axes = _grid(len(names))
     for axis, (name, title) in zip(axes, names.items(), strict=True):
-        for method, record in records.items():
-            values = np.array(record["trajectory"][name], float)
-            axis.plot(record["epochs"], values, "-o", color=COLOURS[method])
-            _vertex_line(axis, record["final"]["vertex_angle"])
+        for method, seeds in _by_seed(records):
+            rows = [record["trajectory"][name] for record in seeds]
+            _line(axis, seeds[0]["epochs"], rows, method)
+            _vertex_line(axis, seeds[0]["final"]["vertex_angle"])
         axis.set_title(title)
         axis.set_ylabel("angle (rad)")
         axis.set_ylim(bottom=0)
@@ -223,7 +219,7 @@ def landing(record: dict) -> Figure:
 
 
 @_styled
-def eps_sweep(records: dict[str, dict]) -> Figure:
+def eps_sweep(records: dict[str, Record]) -> Figure:
     """Accuracy, NC1, equiangularity and leap angle against the radius of the attack."""
     panels = {
         "accuracy": "Accuracy under PGD",
@@ -233,10 +229,10 @@ def eps_sweep(records: dict[str, dict]) -> Figure:
     }
     figure, axes = _grid(len(panels))
     for axis, (name, title) in zip(axes, panels.items(), strict=True):
-        for method, record in records.items():
-            values = np.array(record["sweep"][name], float)
-            axis.plot(record["sweep"]["eps"], values, "-o", color=COLOURS[method])
-        norm = record["settings"]["attack"]["norm"]
+        for method, seeds in _by_seed(records):
+            sweeps = [record["sweep"] for record in seeds]
+            _line(axis, sweeps[0]["eps"], [sweep[name] for sweep in sweeps], method)
+            norm = seeds[0]["settings"]["attack"]["norm"]
         axis.set_xlabel(f"ε (1/255), {NORM_SYMBOLS[norm]}")
         axis.set_title(title)
         if name == "nc1":
@@ -248,22 +244,17 @@ def eps_sweep(records: dict[str, dict]) -> Figure:
 
 
 @_styled
-def layers(records: dict[str, dict]) -> Figure:
+def layers(records: dict[str, Record]) -> Figure:
     """NC1, NC2 and NCC accuracy at every layer, clean and attacked."""
     measures = ("nc1", "nc2_norms", "nc2_angles", "ncc_accuracy")
     figure, axes = _grid(len(measures))
     for axis, measure in zip(axes, measures, strict=True):
         title, logarithmic = MEASURES[measure]
-        for method, record in records.items():
-            names = record["layers"]["names"]
+        for method, seeds in _by_seed(records):
+            names = seeds[0]["layers"]["names"]
             for kind, style in (("clean", "clean"), ("perturbed", "pgd")):
-                _, line, marker = KINDS[style]
-                axis.plot(
-                    np.array(record["layers"][kind][measure], float),
-                    line,
-                    marker=marker,
-                    color=COLOURS[method],
-                )
+                rows = [record["layers"][kind][measure] for record in seeds]
+                _line(axis, range(len(names)), rows, method, style)
         axis.set_title(title)
         axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
         if logarithmic:
@@ -272,6 +263,20 @@ def layers(records: dict[str, dict]) -> Figure:
             axis.set_ylim(bottom=0)
     _legend(figure, records, ("clean", "pgd"))
     return figure
+
+
+def _by_seed(records: dict[str, Record]) -> Iterator[tuple[str, list[dict]]]:
+    for method, record in records.items():
+        yield method, record if isinstance(record, list) else [record]
+
+
+def _line(axis: Axes, x: Iterable, rows: list[list], method: str, kind: str = "clean") -> None:
+    """The mean of the rows, one per seed, and where there are several a band over all."""
+    values, (_, line, marker) = np.array(rows, float), KINDS[kind]
+    axis.plot(x, values.mean(0), line, marker=marker, color=COLOURS[method])
+    if len(rows) > 1:
+        band = values.min(0), values.max(0)
+        axis.fill_between(x, *band, color=COLOURS[method], alpha=0.2, linewidth=0)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:

@@ -35,7 +35,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rnc import cost, data, experiments
-from rnc.config import Attack, Study, Training, UserError, key
+from rnc.config import Attack, Study, Training, UserError, key, named_seeds
 from rnc.training import Checkpoint, build, train
 
 VERSION = 1  # raise it when the same settings give other results: older ones are not read then
@@ -188,6 +188,42 @@ def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, di
     }
 
 
+def found(study: Study) -> list[dict[str, dict]]:
+    """Those records of a study that are there, by network; a list over its seeds."""
+    return [
+        {t.label: there for t in study.variants(seed) if (there := find(t, study.attack))}
+        for seed in study.seeds
+    ]
+
+
+def by_network(study: Study, *labels: str) -> dict[str, list[dict]]:
+    """For each of a study's networks its records at all seeds; arguments as in `records`."""
+    seeds = [records(study, *labels, seed=seed) for seed in study.seeds]
+    return {label: [found[label] for found in seeds] for label in seeds[0]}
+
+
+def recorded() -> dict[str, list[dict[str, dict]]]:
+    """The records that are committed with the book.
+
+    Returns:
+        By scale, in words, a list over seeds of records by network; as `rnc.judge` takes them.
+    """
+    scales: dict[str, dict[int, dict[str, dict]]] = {}
+    for path in sorted(kept().glob(f"v{VERSION}/*/*.json")):
+        found = _read_json(path)
+        if found is None:
+            continue
+        settings = found["settings"]["training"]
+        inner = settings["attack"] and Attack(**settings["attack"])
+        training = Training(**{**settings, "attack": inner, "drops": tuple(settings["drops"])})
+        scale = f"{training.scale}; {Attack(**found['settings']['attack'])}"
+        scales.setdefault(scale, {}).setdefault(training.seed, {})[training.label] = found
+    return {
+        f"{scale}; {named_seeds(sorted(seeds))}": [seeds[seed] for seed in sorted(seeds)]
+        for scale, seeds in scales.items()
+    }
+
+
 def weights(training: Training, device: str = "cpu") -> list[Checkpoint]:
     """Weights of a training at its snapshots; trained first if they are not in the store."""
     with _locked(folder(training)):
@@ -323,7 +359,7 @@ def _load(path: Path) -> Checkpoint:
 def _read_json(path: Path) -> dict | None:
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
         warnings.warn(f"{path} is damaged (not valid JSON); measuring again", stacklevel=3)

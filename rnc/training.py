@@ -57,15 +57,12 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
     One thread, because the order of a parallel sum changes its last digits; several
     trainings side by side use several cores better than one training does. On a GPU the
-    fastest algorithms are taken, whose sums have no fixed order.
+    fastest algorithms are taken, whose sums have no fixed order; float32 is not rounded to
+    TensorFloat-32 there.
     """
     if device.type == "cuda":
-        before = torch.backends.cudnn.benchmark
-        torch.backends.cudnn.benchmark = True
-        try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
             yield
-        finally:
-            torch.backends.cudnn.benchmark = before
         return
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.set_num_threads(1)

@@ -8,8 +8,18 @@ from rnc.config import PRESETS, Attack, ParameterError, Study, key
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"preset": "quik"}, r"preset must be one of quick; got 'quik' \(did you mean quick\?\)"),
-        ({"dataset": "mnist"}, "dataset must be one of digits; got 'mnist'"),
+        (
+            {"preset": "quik"},
+            r"preset must be one of quick, .*; got 'quik' \(did you mean quick\?\)",
+        ),
+        (
+            {"dataset": "mnist"},
+            "dataset must be one of digits, cifar10, cifar100 or imagefolder:PATH; got 'mnist'",
+        ),
+        ({"dataset": "cifar"}, r"got 'cifar' \(did you mean cifar10"),
+        ({"dataset": "imagefolder:"}, "or imagefolder:PATH; got 'imagefolder:'"),
+        ({"per_class": 1}, "per_class must be a whole number, at least 2; got 1"),
+        ({"precision": "float16"}, "precision must be one of float32, bfloat16; got 'float16'"),
         ({"model": "vgg12"}, r"model must be one of .*did you mean vgg11\?"),
         ({"width": 0}, "width must be a whole number, at least 1; got 0"),
         ({"width": 2.5}, "width must be a whole number"),
@@ -121,15 +131,80 @@ def test_a_wrong_parameter_shows_as_one_sentence():
     assert ParameterError("eps is wrong")._render_traceback_() == ["ParameterError: eps is wrong"]
 
 
-def test_the_methods_page_tells_the_quick_presets_settings():
+@pytest.mark.parametrize(("norm", "eps", "alpha"), [("linf", 8, 2), ("l2", 128, 15)])
+@pytest.mark.parametrize("model", ["vgg11", "preactresnet18"])
+def test_the_paper_preset_is_the_papers(norm, eps, alpha, model):
+    study = Study.of("paper", norm=norm, model=model)
+    assert study.seeds == (1, 2, 3)
+    assert study.attack == Attack(norm, eps, alpha, 10)
+    for training in study.variants():
+        assert (training.dataset, training.per_class, training.width) == ("cifar10", None, 64)
+        assert (training.lr, training.momentum, training.weight_decay) == (0.1, 0.9, 5e-4)
+        assert (training.batch, training.epochs) == (128, 400)
+        assert training.attack in (None, Attack(norm, eps, alpha, 10))
+        rates = [training.learning_rate(epoch) for epoch in (0, 99, 100, 149, 150, 399)]
+        assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+        assert list(training.deviations()) == ["precision"]
+    assert [t.beta for t in study.variants()] == [0, 0, 6, 6]
+    assert [t.bn for t in study.variants()] == ["none", "train", "eval", "frozen"]
+    exact = Study.of("paper", norm=norm, model=model, precision="float32")
+    assert not any(t.deviations() for t in exact.variants())
+
+
+def test_a_shorter_run_keeps_the_shape_of_the_schedule():
+    training = Study.of("paper", epochs=100).training("at")
+    rates = [training.learning_rate(epoch) for epoch in range(100)]
+    assert (rates.count(0.1), rates[25], rates[37], rates[38]) == pytest.approx(
+        (25, 0.01, 0.01, 0.001)
+    )
+
+
+def test_what_differs_from_the_paper_is_said_in_record_and_caption():
+    study = Study.of("paper", epochs=100, per_class=500, width=32, eps=4, precision="float32")
+    differs = study.training("at").deviations()
+    assert differs["epochs"] == "100 (400)"
+    assert differs["width"] == "32 (64)"
+    assert differs["number of images"] == "500 training images per class (all)"
+    assert "ε = 4/255, steps of 1/255 (PGD-10, ℓ∞ ε = 8/255" in differs["training attack"]
+    assert study.caption() == (
+        "Preset `paper`: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs; "
+        "PGD-10, ℓ∞ ε = 4/255; seeds 1, 2, 3. "
+        "Differs from the paper in number of images, width, epochs and training attack."
+    )
+    assert "Differs" not in Study.of("paper", precision="float32").caption()
+
+
+def test_a_chapter_that_takes_one_seed_shows_the_first():
+    one = DECLARED.replace("quick", "paper") + "\nseed: int = None"
+    assert Study.from_notebook(cells(one)).seeds == (1,)
+    assert Study.from_notebook(cells(one.replace("seed:", "seeds:"))).seeds == (1, 2, 3)
+
+
+def test_a_folder_of_images_gives_a_name_that_a_file_can_have():
+    training = Study.of(dataset="imagefolder:/data/my images@64").training("st")
+    assert training.slug.startswith("my_images_64-vgg11w8-st-s0-")
+    other = Study.of(dataset="imagefolder:/other/my images@64").training("st")
+    assert training.slug != other.slug
+
+
+def test_the_methods_page_tells_every_presets_settings():
     page = (Path(__file__).resolve().parents[1] / "book" / "methods.md").read_text()
-    quick = PRESETS["quick"]
-    epochs, drops = quick.epochs, [f"{share:.0%}".replace("%", " %") for share in quick.drops]
-    for told in (
-        f"| 64 | {quick.width} |",
-        f"| {epochs['st']} (ST), {epochs['at']} (AT, TRADES) |",
-        f"divided by 10 at {drops[0]} and {drops[1]} |",
-        f"| {quick.train_steps} steps of {quick.train_alpha['linf']}/255 |",
-        f"| {quick.steps} steps of {quick.alpha['linf']}/255 |",
-    ):
-        assert told in page
+    rows = {}
+    for line in page.splitlines():
+        if line.startswith("| ") and line.count("|") == len(PRESETS) + 2:
+            first, *values = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[first] = values
+    assert rows[""] == [f"`{name}`" for name in PRESETS]
+    for column, preset in enumerate(PRESETS.values()):
+        told = {name: values[column] for name, values in rows.items() if values}
+        drops = " and ".join(f"{100 * share:g} %" for share in preset.drops)
+        assert told["learning rate"] == f"0.1, divided by 10 at {drops}"
+        assert told["width of the first block"] == str(preset.width)
+        assert str(preset.epochs["at"]) in told["epochs"]
+        assert str(preset.epochs["st"]) in told["epochs"]
+        assert told["training attack"] == (
+            f"{preset.train_steps} steps of {preset.train_alpha['linf']}/255"
+        )
+        assert told["evaluation attack"] == f"{preset.steps} steps of {preset.alpha['linf']}/255"
+        assert told["seeds"] == ", ".join(map(str, preset.seeds))
+        assert told["precision of training"].startswith(preset.precision)

@@ -1,7 +1,14 @@
+from typing import ClassVar
+from urllib.error import URLError
+
+import numpy as np
+import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from rnc import data
+from rnc.data import DataError
 
 
 def test_digits_are_balanced_in_range_and_do_not_overlap():
@@ -30,3 +37,145 @@ def test_mean_and_std_are_of_the_training_images():
     for c in range(3):
         assert abs(images.mean[c] - pixels[:, c].mean()) < 1e-9
         assert abs(images.std[c] - pixels[:, c].std()) < 1e-9
+
+
+# Folders of images, and CIFAR --------------------------------------------------------------
+
+
+def write_images(folder, counts, size=(6, 4), seed=0):
+    """Random PNG images, {class: count}; gives them back as {class: N x H x W x 3}."""
+    rng, written = np.random.default_rng(seed), {}
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (count, size[1], size[0], 3), dtype=np.uint8)
+        for i, image in enumerate(pixels):
+            Image.fromarray(image).save(folder / name / f"{i:03d}.png")
+        written[name] = pixels
+    return written
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    train = write_images(tmp_path / "pictures" / "train", {"dog": 3, "cat": 4})
+    write_images(tmp_path / "pictures" / "test", {"dog": 2, "cat": 1}, seed=1)
+    return tmp_path / "pictures", train
+
+
+def test_a_folder_of_images_is_read_pixel_by_pixel(pictures):
+    path, train = pictures
+    images = data.load(f"imagefolder:{path}")
+    assert images.classes == ("cat", "dog")
+    assert images.y.tolist() == [0] * 4 + [1] * 3
+    assert images.y_test.tolist() == [0, 1, 1]
+    assert images.x.dtype == torch.uint8
+    expected = np.concatenate([train["cat"], train["dog"]])
+    assert np.array_equal(images.x.permute(0, 2, 3, 1).numpy(), expected)
+    assert images.mean == pytest.approx(expected.reshape(-1, 3).mean(0) / 255)
+    assert images.std == pytest.approx((expected.reshape(-1, 3) / 255).std(0))
+    assert torch.equal(data.unit(images.x), torch.from_numpy(expected).permute(0, 3, 1, 2) / 255)
+
+
+def test_unit_leaves_what_is_in_range_alone():
+    x = torch.rand(2, 3, 4, 4)
+    assert data.unit(x) is x
+
+
+def test_a_limit_keeps_the_first_images_of_each_class(pictures):
+    path, train = pictures
+    images = data.load(f"imagefolder:{path}", per_class=2)
+    expected = np.concatenate([train["cat"][:2], train["dog"][:2]])
+    assert np.array_equal(images.x.permute(0, 2, 3, 1).numpy(), expected)
+    assert images.y_test.tolist() == [0, 1, 1]
+    digits, whole = data.load("digits", per_class=7), data.load("digits")
+    assert torch.bincount(digits.y).tolist() == [7] * 10
+    assert torch.equal(digits.x[7:14], whole.x[whole.y == 1][:7])
+
+
+def test_a_limit_that_a_class_cannot_fill_is_an_error(pictures):
+    with pytest.raises(
+        DataError, match=r"class 'dog' of imagefolder:.* has 3, and per_class is 4"
+    ):
+        data.load(f"imagefolder:{pictures[0]}", per_class=4)
+
+
+def test_images_of_several_sizes_are_an_error_unless_a_size_is_asked_for(tmp_path):
+    for part in ("train", "val"):  # ImageNette calls it val
+        write_images(tmp_path / part, {"a": 2}, size=(12, 8))
+        write_images(tmp_path / part, {"b": 2}, size=(8, 16))
+    with pytest.raises(DataError, match=r"a/000.png has 12 x 8 pixels and .*b/000.png has 8 x 16"):
+        data.load(f"imagefolder:{tmp_path}")
+    images = data.load(f"imagefolder:{tmp_path}@8")
+    assert images.x.shape == images.x_test.shape == (4, 3, 8, 8)
+    # the shorter side has 8 pixels already, so that this is the centre as it was
+    original = np.array(Image.open(tmp_path / "train" / "a" / "001.png"))
+    assert np.array_equal(images.x[1].permute(1, 2, 0).numpy(), original[:, 2:10])
+
+
+def test_what_is_wrong_with_a_folder_is_named(pictures, tmp_path):
+    path, _ = pictures
+    name = f"imagefolder:{path}"
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere/train"):
+        data.load(f"imagefolder:{tmp_path / 'nowhere'}")
+    with pytest.raises(DataError, match=r"size of images must be a whole number.*got 'big'"):
+        data.load(f"{name}@big")
+    whole = (path / "train" / "cat" / "001.png").read_bytes()
+    for broken in (b"no image", whole[: len(whole) // 2], b""):
+        (path / "train" / "cat" / "001.png").write_bytes(broken)
+        with pytest.raises(DataError, match=r"train/cat/001.png is not an image that can be read"):
+            data.load(name)
+    (path / "train" / "cat" / "001.png").write_bytes(whole)
+    (path / "train" / "bird").mkdir()
+    with pytest.raises(DataError, match=r"every class needs images; there are none in .*/bird"):
+        data.load(name)
+
+
+def test_a_folder_of_one_class_is_an_error(tmp_path):
+    for part in ("train", "test"):
+        write_images(tmp_path / part, {"only": 2})
+    with pytest.raises(DataError, match=r"at least two class folders; got \('only',\)"):
+        data.load(f"imagefolder:{tmp_path}")
+
+
+class FakeCifar:
+    """What torchvision's CIFAR10 gives: images N x H x W x C in mixed order."""
+
+    classes: ClassVar = ["cat", "dog"]
+
+    def __init__(self, root, train, download):
+        assert download
+        rng = np.random.default_rng(train)
+        self.data = rng.integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+        self.targets = [1, 0, 0, 1, 1, 0]
+
+
+def test_cifar_is_the_same_from_torchvision_and_from_folders(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", FakeCifar)
+    monkeypatch.setenv("RNC_DATA", str(tmp_path / "one"))
+    one = data.load("cifar10")
+    assert one.y.tolist() == [0, 0, 0, 1, 1, 1]
+    for part in ("train", "test"):
+        source, counts = FakeCifar(None, part == "train", True), [0, 0]
+        for image, label in zip(source.data, source.targets, strict=True):
+            folder = tmp_path / "two" / "cifar10" / part / source.classes[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{counts[label]:04d}.png")
+            counts[label] += 1
+    monkeypatch.setenv("RNC_DATA", str(tmp_path / "two"))
+    two = data.load("cifar10")
+    assert torch.equal(one.x, two.x)
+    assert torch.equal(one.x_test, two.x_test)
+    assert (one.classes, one.mean, one.std) == (two.classes, two.mean, two.std)
+
+
+def test_without_a_network_the_error_says_how_to_point_at_a_copy(tmp_path, monkeypatch):
+    def no_network(*args, **kwargs):
+        raise URLError("no route to host")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR100", no_network)
+    monkeypatch.setenv("RNC_DATA", str(tmp_path))
+    with pytest.raises(
+        DataError,
+        match=r"CIFAR-100 is not in .* could not be downloaded \(.*no route to host.*\); set "
+        r"RNC_DATA to a folder that holds torchvision's copy, or cifar100/train and cifar100/test",
+    ):
+        data.load("cifar100")

@@ -1,22 +1,28 @@
 """The store: killed, raced, damaged and full, it still gives the same runs."""
 
+import errno
+import functools
 import json
 import os
 import pickletools
 import select
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import zipfile
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rnc import data, runs
+from rnc import training as training_module
 from rnc.config import Study
-from rnc.training import train
+from rnc.runs import StoreError, TooLong
+from rnc.training import Diverged, OutOfTime, train
 
 # A training in a process of its own, with a checkpoint after every epoch. It begins when a
 # file is there, if one is named.
@@ -26,10 +32,10 @@ from rnc import runs
 from rnc.config import Study
 method, bn, epochs, gate = sys.argv[1], sys.argv[2] or None, int(sys.argv[3]), sys.argv[4]
 train = runs.train
-def gated(*arguments):
+def gated(*arguments, **named):
     while gate and not pathlib.Path(gate).exists():
         time.sleep(0.01)
-    return train(*arguments, checkpoint_seconds=0)
+    return train(*arguments, **named, checkpoint_seconds=0)
 runs.train = gated
 study = Study.of(width=2, epochs=epochs, steps=2)
 runs.weights(study.training(method, bn))
@@ -186,6 +192,166 @@ def test_a_damaged_record_is_measured_again(empty_store, tiny):
     with pytest.warns(UserWarning, match="not valid JSON"):
         again = runs.record(training, tiny.attack)
     assert again["trajectory"] == first["trajectory"]
+
+
+def test_an_unwritable_store_is_an_error_before_training(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "train", None)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("RNC_STORE", str(tmp_path / "file" / "store"))
+    with pytest.raises(
+        StoreError, match=r"file/store/.* cannot be written \(Not a directory\); set"
+    ):
+        runs.record(tiny.training("st"), tiny.attack)
+
+
+def test_a_disk_without_space_is_an_error_before_training(empty_store, tiny, monkeypatch):
+    monkeypatch.setattr(runs, "train", None)
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))
+    with pytest.raises(StoreError, match=r"ST, seed 0 needs \d+ MB in .*store, and 0 MB are free"):
+        runs.record(replace(tiny.training("st"), width=16), tiny.attack)
+
+
+def test_the_space_that_is_asked_for_is_what_a_run_takes(empty_store, tiny, monkeypatch):
+    training = replace(tiny.training("st"), width=8, epochs=12)
+    asked = []
+    monkeypatch.setattr(
+        runs.shutil, "disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=1e12)
+    )
+    runs.weights(training)
+    taken = sum(path.stat().st_size for path in runs.folder(training).glob("*.npz"))
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: SimpleNamespace(free=taken))
+    images = data.load("digits")
+    with pytest.raises(StoreError):  # a checkpoint is written beside the one before it
+        runs._check_space(runs.folder(training), training, images, 0)
+    monkeypatch.setattr(runs.shutil, "disk_usage", lambda path: SimpleNamespace(free=1.4 * taken))
+    runs._check_space(runs.folder(training), training, images, 0)
+    assert asked
+
+
+def test_a_disk_that_fills_up_leaves_the_last_checkpoint(empty_store, tiny, monkeypatch):
+    training = replace(tiny.training("st"), epochs=4)
+    monkeypatch.setattr(runs, "train", functools.partial(train, checkpoint_seconds=0))
+    replaced, full = os.replace, []
+
+    def until_full(source, target):
+        if target.name == "checkpoint.npz" and len(full) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        full.extend([target] * (target.name == "checkpoint.npz"))
+        replaced(source, target)
+
+    monkeypatch.setattr(runs.os, "replace", until_full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        runs.record(training, tiny.attack)
+    assert not list(empty_store.rglob("*.part"))
+    assert runs._load(runs.folder(training) / "checkpoint.npz").epoch == 2
+    monkeypatch.setattr(runs.os, "replace", replaced)
+    whole = train(training, data.load("digits"))
+    assert (
+        runs.weights(training)[-1].model["conv1.bn.weight"].equal(whole.model["conv1.bn.weight"])
+    )
+
+
+def test_divergence_keeps_the_last_good_checkpoint_and_leaves_no_record(
+    empty_store, tiny, monkeypatch
+):
+    training = replace(tiny.training("st"), epochs=4)
+    monkeypatch.setattr(runs, "train", functools.partial(train, checkpoint_seconds=0))
+    calls, objective = [], training_module.objective
+
+    def poisoned(*arguments):
+        loss, logits = objective(*arguments)
+        calls.append(loss)
+        return (loss * float("nan"), logits) if len(calls) == 10 else (loss, logits)
+
+    monkeypatch.setattr(training_module, "objective", poisoned)
+    with pytest.raises(Diverged, match="ST diverged in epoch 3: loss nan"):
+        runs.record(training, tiny.attack)
+    kept = runs._load(runs.folder(training) / "checkpoint.npz")
+    assert kept.epoch == 2
+    assert all(tensor.isfinite().all() for tensor in kept.model.values())
+    assert not list(empty_store.rglob("*.json"))
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(tiny, monkeypatch):
+    """The last update of an epoch can spoil weights that its losses do not show."""
+    training, kept = tiny.training("st"), []
+
+    def spoil(training, model, *arguments):
+        model.classifier.weight.data[0, 0] = float("inf")
+        return {"loss": 1.0, "accuracy": 1.0}
+
+    monkeypatch.setattr(training_module, "_epoch", spoil)
+    with pytest.raises(Diverged, match="epoch 1: a weight is not finite; loss 1.0"):
+        train(training, data.load("digits"), on_snapshot=kept.append)
+    assert [snapshot.epoch for snapshot in kept] == [0]
+
+
+def test_a_run_stops_in_time_and_goes_on_elsewhere(
+    empty_store, tiny, tmp_path, monkeypatch, capsys
+):
+    training = replace(tiny.training("at"), epochs=6)
+    with pytest.raises(OutOfTime, match="stopped after epoch 1"):
+        runs.record(training, tiny.attack, deadline=0)
+    shutil.move(empty_store, tmp_path / "another machine")
+    monkeypatch.setenv("RNC_STORE", str(tmp_path / "another machine"))
+    capsys.readouterr()
+    found = runs.record(training, tiny.attack)
+    assert "resuming" in capsys.readouterr().err
+    assert found["history"]["loss"] == [
+        float(f"{epoch['loss']:.6g}") for epoch in train(training, data.load("digits")).history
+    ]
+
+
+def test_rows_that_were_measured_survive(empty_store, tiny, monkeypatch):
+    training = tiny.training("st")
+    at_epoch, measured = runs.experiments.at_epoch, []
+
+    def stopped(*arguments):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(arguments)
+        return at_epoch(*arguments)
+
+    monkeypatch.setattr(runs.experiments, "at_epoch", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        runs.record(training, tiny.attack)
+    measured.clear()
+    monkeypatch.setattr(
+        runs.experiments, "at_epoch", lambda *a: measured.append(a) or at_epoch(*a)
+    )
+    runs.record(training, tiny.attack)
+    assert len(measured) == len(training.snapshots()) - 2
+    assert not list(empty_store.rglob("*.rows.json"))
+
+
+def test_a_kept_record_is_found_without_the_store(empty_store, tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
+    study = replace(tiny, seeds=(0, 1))
+    assert runs.found(study) == [{}, {}]
+    training = tiny.training("st")
+    first = runs.record(training, tiny.attack)
+    assert runs.recorded() == {}
+    path = runs.keep(training, tiny.attack)
+    shutil.rmtree(empty_store)
+    monkeypatch.setattr(runs, "train", None)
+    assert runs.record(training, tiny.attack) == first
+    assert runs.found(study) == [{"ST": first}, {}]
+    assert runs.recorded() == {
+        "digits; VGG11 of width 2; 3 epochs; PGD-2, ℓ∞ ε = 8/255; seed 0": [{"ST": first}]
+    }
+    # small, and a list per line, so that two versions can be compared
+    lines = path.read_text().splitlines()
+    assert any(line.startswith('  "accuracy": [ 0.') and line.endswith("],") for line in lines)
+    assert path.stat().st_size < 100_000
+
+
+def test_many_hours_on_a_cpu_must_be_asked_for(empty_store):
+    study = Study.of("paper", device="cpu")
+    with pytest.raises(
+        TooLong, match=r"no record of AT, seed 1, on cifar10, .* about \d+ days on this CPU: use"
+    ):
+        runs.record(study.training("at"), study.attack)
+    assert not empty_store.exists()
 
 
 def test_an_unknown_network_is_named(tiny):

@@ -1,5 +1,7 @@
 """What is fast, as ratios within one run: python tests/benchmarks/benchmark.py
 
+On a GPU: python tests/benchmarks/benchmark.py epoch --device cuda
+
 Not collected by pytest: a timing on a busy machine proves nothing, a ratio within one run does.
 """
 
@@ -7,10 +9,13 @@ import argparse
 import time
 
 import torch
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from rnc import data, measure, pgd
-from rnc.config import Study
-from rnc.training import attack_arguments, build, reproducible, train
+from rnc.config import MODELS, PRECISIONS, Study
+from rnc.models import MODELS as NETWORKS
+from rnc.training import _epoch, attack_arguments, build, reproducible, train
 
 
 def seconds(*functions, repeats=7):
@@ -85,9 +90,81 @@ def quick_training():
     print(f"all training of the quick preset, one thread: {total:.0f} s")
 
 
+def layout():
+    """A step of training with the channels innermost, as ours, and outermost."""
+    y = torch.zeros(128, dtype=torch.long)
+
+    def step(model, x):
+        F.cross_entropy(model(x), y).backward()
+
+    for name, width in (("vgg11", 8), ("vgg11", 16), ("preactresnet18", 8)):
+        own, other = (
+            (
+                NETWORKS[name](10, width).to(memory_format=form),
+                torch.rand(128, 3, 32, 32).contiguous(memory_format=form),
+            )
+            for form in (torch.channels_last, torch.contiguous_format)
+        )
+        ours, theirs = seconds(lambda own=own: step(*own), lambda other=other: step(*other))
+        print(
+            f"a step of {MODELS[name]} width {width}, 32 x 32, batch 128: channels last "
+            f"{ours:.3f} s, channels first {theirs:.3f} s: {theirs / ours:.2f} times faster"
+        )
+
+
+def matrix_rate(device):
+    """Multiply-adds of bfloat16 matrices, in FLOP/s."""
+    n = 8192 if device == "cuda" else 1024
+    a, b = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
+    return 2 * n**3 / seconds(lambda: finished(a @ b))[0]
+
+
+def finished(result):
+    """Waits until a GPU has done what it was given."""
+    if result.is_cuda:
+        torch.cuda.synchronize()
+
+
+def epoch(device):
+    """An epoch of PGD-10 AT on CIFAR-10's number of images (a CPU: narrow, one batch)."""
+    count, width = (50_000, 64) if device == "cuda" else (128, 16)
+    rate, g = matrix_rate(device), torch.Generator().manual_seed(0)
+    x = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=g)
+    x = x.to(device, memory_format=torch.channels_last)
+    y = torch.randint(10, (count,), generator=g).to(device)
+    images = data.Images(x, y, x[:0], y[:0], tuple("0123456789"), (0.5,) * 3, (0.25,) * 3)
+    for model in MODELS:
+        spent = {}
+        for precision in PRECISIONS:
+            study = Study.of("paper", model=model, width=width, precision=precision, device=device)
+            training = study.training("at")
+            network = build(training, images)
+            sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                network(data.unit(x[:1]))
+            # a step of the attack is two passes, the step of training three
+            work = counter.get_total_flops() * (2 * training.attack.steps + 3) * count
+            with reproducible(y.device):
+                for number in range(2):  # the first one warms up
+                    began = time.perf_counter()
+                    _epoch(training, network, sgd, x, y, number)
+                    spent[precision] = time.perf_counter() - began
+            print(
+                f"AT epoch of {MODELS[model]} width {width}, {count:,} images, {precision}: "
+                f"{spent[precision]:.1f} s, {count / spent[precision]:,.0f} images/s, "
+                f"{work / 1e12:,.1f} TFLOP, {work / spent[precision] / rate:.0%} of the bfloat16 "
+                f"matrix rate ({rate / 1e12:.2g} TFLOP/s)"
+            )
+        print(f"    bfloat16 is {spent['float32'] / spent['bfloat16']:.2f} times faster")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", default=["collapse", "attack", "quick_training"])
-    with reproducible():
+    parser.add_argument("--device", default="cpu", help="of the benchmark of an epoch")
+    device = parser.parse_known_args()[0].device
+    benchmarks = {f.__name__: f for f in (collapse, attack, layout, quick_training)}
+    benchmarks["epoch"] = lambda: epoch(device)
+    parser.add_argument("names", nargs="*", choices=benchmarks, default=list(benchmarks))
+    with reproducible(torch.device("cpu")):
         for name in parser.parse_args().names:
-            {"collapse": collapse, "attack": attack, "quick_training": quick_training}[name]()
+            benchmarks[name]()

@@ -1,0 +1,49 @@
+"""What a run costs, counted; the time of one pass is set to a second."""
+
+from dataclasses import replace
+
+import pytest
+
+from rnc import cost, data
+from rnc.config import Study
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    monkeypatch.setattr(cost, "_pass_seconds", lambda *arguments: 1.0)
+    return lambda training, study: cost.seconds(training, study.attack)
+
+
+def test_an_epoch_costs_what_its_method_does(passes):
+    """Per image and epoch: 3 passes of ST; AT with 5 steps 13; TRADES 17."""
+    study = Study.of("cifar10-small")
+    for training, each in zip(study.variants(), (3, 13, 17, 17), strict=True):
+        # the same number of snapshots, so that only epochs differ
+        longer = replace(training, epochs=training.epochs + 1)
+        assert len(training.snapshots()) == len(longer.snapshots())
+        assert passes(longer, study) - passes(training, study) == 1000 * each
+
+
+def test_cost_grows_with_images_and_steps(passes):
+    study = Study.of("cifar10-small")
+    more = Study.of("cifar10-small", per_class=200, steps=20)
+    assert passes(more.training("st"), study) == 2 * passes(study.training("st"), study)
+    assert passes(study.training("st"), more) > passes(study.training("st"), study)
+
+
+def test_cifar_is_not_loaded_for_an_estimate(passes, monkeypatch):
+    monkeypatch.setattr(data, "load", None)
+    study = Study.of("paper")
+    assert passes(study.training("st"), study) > 400 * 50_000 * 3
+
+
+def test_a_pass_takes_time(tiny):
+    assert cost.seconds(tiny.training("st"), tiny.attack) > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(3.2, "3 s"), (119, "119 s"), (600, "10 min"), (9000, "2.5 h"), (259200, "3 days")],
+)
+def test_times_are_spoken(seconds, words):
+    assert cost.spoken(seconds) == words
