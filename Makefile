@@ -3,7 +3,7 @@ PYTHON ?= python3
 PRESET ?= quick
 BIN := .venv/bin
 
-.PHONY: book test lint notebooks benchmark requirements clean
+.PHONY: book test check pdf links lint notebooks benchmark requirements clean
 
 book: .venv/ready
 	$(BIN)/python -m rnc book --preset $(PRESET)
@@ -12,6 +12,18 @@ book: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m rnc run
 	$(BIN)/python -m pytest --nbval
+
+# the built book in a real browser; skipped with a reason where there is no Chromium
+check: book
+	$(BIN)/python -m pytest tests/browser
+
+# the whole book as _build/book.pdf; needs Chromium
+pdf: book
+	$(BIN)/python -m rnc pdf
+
+# asks every address outside the book; needs a network
+links: book
+	$(BIN)/jupyter-book build _build/source --path-output . --builder linkcheck
 
 lint: .venv/ready
 	$(BIN)/ruff check

@@ -1,8 +1,8 @@
 """Robustness and neural collapse: the package behind the book, and for your own networks.
 
-from rnc import measure, pgd
-c = measure([(features, labels)], num_classes=10, weight=model.fc.weight)
-c.nc1, c.nc2_angles, c.nc3
+from rnc import measure, survey
+measure([(features, labels)], num_classes=10, weight=model.fc.weight).nc1
+survey(model, images, labels, ["layer1", "layer4", "avgpool"], model.fc.weight).save("table.csv")
 """
 
 from rnc.attacks import gaussian, pgd, trades_perturbation
@@ -21,6 +21,7 @@ from rnc.collapse import (
 from rnc.config import Attack, ParameterError, Study, Training
 from rnc.models import features
 from rnc.runs import by_network, found, record, recorded, records
+from rnc.survey import Survey, survey
 from rnc.training import objective, train
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ParameterError",
     "Scales",
     "Study",
+    "Survey",
     "Training",
     "WithinClass",
     "angles_between",
@@ -48,6 +50,7 @@ __all__ = [
     "simplex_alignment",
     "simplex_deviation",
     "simplex_etf",
+    "survey",
     "trades_perturbation",
     "train",
 ]

@@ -9,7 +9,9 @@ _build/html          the book
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import statistics
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,14 +20,19 @@ from pathlib import Path
 import jupytext
 import nbformat
 import papermill
+import yaml
 from nbclient import NotebookClient
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
 
-from rnc import plots, runs
-from rnc.config import Study
+from rnc import claims, cost, explorer, plots, runs
+from rnc.config import DATASETS, Study, UserError
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "notebooks"
 SOURCE = ROOT / "_build" / "source"
+PLOTLY = "../_static/plotly.min.js"  # as seen from any page
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHECKED = "nbval-check-output"
 AT_A_TIME = 2
 # Kernels report that their connection within this machine is not encrypted, and that they end.
@@ -40,12 +47,14 @@ def render(study: Study, parameters: dict) -> None:
         parameters: given to each notebook that declares them.
     """
     shutil.rmtree(SOURCE, ignore_errors=True)
-    others = shutil.ignore_patterns("_static", "records")
+    others = shutil.ignore_patterns("_static", "records", "scripts")
     shutil.copytree(ROOT / "book", SOURCE / "book", ignore=others)
     shutil.copytree(ROOT / "book" / "_static", SOURCE / "_static")
     _draw_hero(study, SOURCE / "_static")
-    for name in ("_config.yml", "_toc.yml"):
-        shutil.copy(ROOT / name, SOURCE)
+    for name, fragment in _fragments(study).items():
+        (SOURCE / "book" / name).write_text(fragment, encoding="utf-8")
+    shutil.copy(ROOT / "_toc.yml", SOURCE)
+    (SOURCE / "_config.yml").write_text(configured((ROOT / "_config.yml").read_text()))
     (SOURCE / "notebooks").mkdir()
     notebooks = sorted(NOTEBOOKS.glob("*.ipynb"))
     with ThreadPoolExecutor(AT_A_TIME) as pool:
@@ -54,15 +63,79 @@ def render(study: Study, parameters: dict) -> None:
             future.result()
             print(f"notebook {number} of {len(notebooks)}: {futures[future].stem}", flush=True)
     print("rendering the book", flush=True)
+    _jupyter_book("html")
+    _finish(ROOT / "_build" / "html")
+    print(f"\nThe book is ready: open {ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def pdf() -> None:
+    """Prints the whole book, as it was last rendered, to _build/book.pdf."""
+    if not SOURCE.exists():
+        raise UserError("there is no book to print yet; make book makes it")
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        raise UserError(f"printing needs a browser: one of {', '.join(BROWSERS)} on the path")
+    _jupyter_book("singlehtml")
+    single, place = ROOT / "_build" / "singlehtml", ROOT / "_build" / "book.pdf"
+    _finish(single)
+    # its links are those of a page at the top, but Sphinx writes it where the first page is
+    whole = shutil.copy(single / "book" / "intro.html", single / "whole.html")
     subprocess.run(
         [
-            Path(sys.executable).with_name("jupyter-book"),
-            *("build", SOURCE, "--path-output", ROOT, "--all", "-W", "-n", "--keep-going", "-q"),
+            browser,
+            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+            *("--no-pdf-header-footer", "--virtual-time-budget=120000"),  # equations take time
+            f"--print-to-pdf={place}",
+            f"file://{whole}",
         ],
+        check=True,
+        stderr=subprocess.DEVNULL,
+    )
+    print(f"\nThe book is printed: {place}")
+
+
+def _jupyter_book(builder: str) -> None:
+    command = Path(sys.executable).with_name("jupyter-book")
+    strict = ("--all", "-W", "-n", "--keep-going", "-q")
+    subprocess.run(
+        [command, "build", SOURCE, "--path-output", ROOT, "--builder", builder, *strict],
         check=True,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},  # of the tools, not of the book
     )
-    print(f"\nThe book is ready: open {ROOT / '_build' / 'html' / 'index.html'}")
+
+
+def _finish(html: Path) -> None:
+    """Puts the scripts into the rendered book and takes out of its pages what it does not use."""
+    # After the rendering: jupyter-book would load every script of _static on every page.
+    shutil.copy(ROOT / "book" / "scripts" / "mathjax.js", html / "_static")
+    (html / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        # jupyter-book declares the constants of thebe, which is not used, twice: a script error
+        text = re.sub(r"<script>const THEBE_JS_URL.*?</script>", "", text, flags=re.S)
+        text = re.sub(r"<script[^>]*sphinx-thebe.js[^>]*></script>", "", text)
+        # docutils gives the bibliography a role whose children must have another one
+        text = text.replace('role="list" class="citation-list"', 'class="citation-list"')
+        page.write_text(text, encoding="utf-8")
+
+
+def configured(text: str) -> str:
+    """The configuration, with what follows from the address of the repository if it is set."""
+    config = yaml.safe_load(text)
+    url = config["repository"]["url"].rstrip("/")
+    shown = bool(url)
+    buttons = ("use_issues_button", "use_repository_button", "use_edit_page_button")
+    config["html"] |= dict.fromkeys(buttons, shown)
+    if shown:
+        owner, name = url.split("/")[-2:]
+        config["html"]["baseurl"] = f"https://{owner}.github.io/{name}/"
+        config["sphinx"]["config"]["ogp_site_url"] = config["html"]["baseurl"]
+        config["sphinx"]["config"]["notfound_urls_prefix"] = f"/{name}/"
+        config["launch_buttons"] = {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        }
+    return yaml.safe_dump(config, allow_unicode=True)
 
 
 def refresh() -> None:
@@ -87,6 +160,55 @@ def refresh() -> None:
     _draw_hero(Study.of(), ROOT / "book" / "_static")  # for the README
 
 
+def _fragments(study: Study) -> dict[str, str]:
+    """Parts of pages that are made from records: name of a file to HTML."""
+    scales = {str(s): runs.found(s) for s in (Study.of(), study)} | runs.recorded()
+    judged = claims.Scales({scale: claims.judge(seeds) for scale, seeds in scales.items()})
+    touched = explorer.simplex(runs.records(study, "ST", "AT", "TRADES"))
+    return {
+        "glance.html": judged.glance(),
+        "simplex.html": _touchable(touched),
+        "cost.html": _costs(scales),
+    }
+
+
+def _costs(scales: dict[str, list[dict[str, dict]]]) -> str:
+    """A table of the times that records noted, mean over seeds."""
+    head = ("Network", "Training", "Measuring", "Device", "PyTorch")
+    rows = []
+    for scale, seeds in scales.items():
+        rows.append(f"<tr><th colspan='{len(head)}'>{scale}</th></tr>")
+        for label in dict.fromkeys(label for found in seeds for label in found):
+            found = [records[label] for records in seeds if label in records]
+            training = [record["environment"]["training_seconds"] for record in found]
+            measuring = [record["measuring_seconds"] for record in found]
+            where = found[0]["environment"]
+            cells = (
+                label,
+                cost.spoken(statistics.mean(training)),
+                cost.spoken(statistics.mean(measuring)),
+                where["device"],
+                where["torch"],
+            )
+            rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    return claims.table(head, rows)
+
+
+def _touchable(figure: Figure) -> str:
+    """A figure of plotly as HTML that finds its script among the book's own files."""
+    html = figure.to_html(
+        include_plotlyjs=False,
+        full_html=False,
+        auto_play=False,
+        config={"responsive": True, "displayModeBar": False},
+    )
+    return (
+        f"<div class='rnc-touch'><script src='{PLOTLY}'></script>{html}"
+        "<noscript><style>.rnc-touch { display: none; }"
+        "figure.rnc-static { display: block !important; }</style></noscript></div>"
+    )
+
+
 def _draw_hero(study: Study, folder: Path) -> None:
     figure = plots.simplex(runs.records(study, "ST", "AT"))
     figure.savefig(folder / "simplex.png", dpi=110)
@@ -105,10 +227,15 @@ def _execute(path: Path, parameters: dict) -> None:
     )
     setting = _setting(executed)
     for cell in executed.cells:
-        if "injected-parameters" in cell.metadata.get("tags", []):
-            cell.metadata.tags.append("hide-cell")  # like the declared parameters above it
-        if setting and "figure" in cell.metadata.get("mystnb", {}):
-            cell.metadata.mystnb.figure.caption += f"{setting}"
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            tags.append("hide-cell")  # like the declared parameters above it
+        if "figure" in cell.metadata.get("mystnb", {}) and "no-setting" not in tags:
+            cell.metadata.mystnb.figure.caption += setting
+        for output in cell.get("outputs", []):
+            if drawn := output.get("data", {}).get("application/vnd.plotly.v1+json"):
+                drawn.pop("config", None)
+                output.data = {"text/html": _touchable(Figure(drawn))}
     nbformat.write(executed, place)
 
 
@@ -118,4 +245,9 @@ def _setting(notebook: nbformat.NotebookNode) -> str:
     for cell in notebook.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, parameters)
-    return Study.from_notebook(parameters).caption() if "preset" in parameters else ""
+    if "preset" not in parameters:
+        return ""
+    study = Study.from_notebook(parameters)
+    if "model" in parameters:
+        return study.caption()
+    return f"{DATASETS.get(study.dataset, study.dataset)}; {study.attack}."  # a network of its own

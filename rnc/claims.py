@@ -27,6 +27,7 @@ ST, AT, TRADES, FROZEN = "ST", "AT", "TRADES", "TRADES (frozen BN)"
 HOLDS, FAILS, OPEN = "holds", "does not hold here", "not measured"
 
 CSS = {HOLDS: "rnc-yes", FAILS: "rnc-no", OPEN: "rnc-open"}
+SIGNS = {HOLDS: "✓", FAILS: "✗", OPEN: "–"}
 
 Records = dict[str, dict]  # name of the method, as in Training.label, to its record
 
@@ -123,7 +124,7 @@ class Verdicts(tuple):
                     f"<tr>{first if i == 0 else ''}<td>{test}</td><td>{value}</td>"
                     f"{last if i == 0 else ''}</tr>"
                 )
-        return _table(("", "Claim", "Test", "Measured", "Verdict"), rows)
+        return table(("", "Claim", "Test", "Measured", "Verdict"), rows)
 
 
 class Scales(dict):
@@ -149,7 +150,26 @@ class Scales(dict):
             for condition, measured in zip(claim.conditions, values, strict=True):
                 cells = "".join(f"<td>{value}</td>" for value in measured)
                 rows.append(f"<tr class='rnc-test'><td></td><td>{condition}</td>{cells}</tr>")
-        return _table(("", "Claim and tests", *self), rows)
+        return table(("", "Claim and tests", *self), rows)
+
+    def glance(self) -> str:
+        """A row for each claim with its verdicts, linked to its chapter; HTML for a page of the
+        book, in a folder beside that of the chapters."""
+        rows = []
+        for claims in zip(*self.values(), strict=True):
+            claim = claims[0].claim
+            verdicts = "".join(
+                f"<td class='{CSS[v.verdict]}'>{SIGNS[v.verdict]} {v.at_seeds}</td>"
+                for v in claims
+            )
+            link = f"../notebooks/{claim.chapter}.html#verdicts"
+            rows.append(
+                f"<tr><td><a href='{link}'>{claim.id}</a></td>"
+                f"<td class='rnc-statement'>{claim.statement}</td>{verdicts}</tr>"
+            )
+        # data, network and seeds are enough of a scale's name here
+        scales = ["; ".join((*scale.split("; ")[:2], scale.split("; ")[-1])) for scale in self]
+        return table(("", "Claim of the paper", *scales), rows)
 
 
 def _measured(verdict: Verdict) -> list[str]:
@@ -162,7 +182,8 @@ def _measured(verdict: Verdict) -> list[str]:
     ]
 
 
-def _table(head: tuple[str, ...], rows: list[str]) -> str:
+def table(head: tuple[str, ...], rows: list[str]) -> str:
+    """An HTML table in the book's style; rows are HTML too."""
     return (
         "<table class='rnc-claims'><thead><tr>"
         + "".join(f"<th>{title}</th>" for title in head)

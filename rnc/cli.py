@@ -1,8 +1,9 @@
-"""The command line: python -m rnc run | grid | claims | book | notebooks.
+"""The command line: python -m rnc run | grid | claims | book | pdf | notebooks.
 
 `run` computes what is missing in the store, several networks side by side; `grid` does so for
 a list of settings and keeps the records with the book; `claims` prints the verdicts; `book`
-runs the notebooks and renders the book; `notebooks` makes the notebooks from their text twins.
+runs the notebooks and renders the book, `pdf` prints it; `notebooks` makes the notebooks from
+their text twins.
 Settings are those of a notebook: python -m rnc run --eps 4 --seeds 0,1,2
 """
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         if name == "grid":
             command.add_argument("file", type=Path, help="a list of settings, see book/records")
             command.add_argument("--device", help="cpu or cuda; none: a GPU where there is one")
-        elif name != "notebooks":
+        elif name not in ("notebooks", "pdf"):
             for setting, parameter in SETTINGS.items():
                 command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
         if name == "run":
@@ -116,11 +117,19 @@ def refresh_notebooks() -> None:
     renderer.refresh()
 
 
+def print_book() -> None:
+    """Print the book that was rendered last, as a PDF file."""
+    from rnc import book as renderer
+
+    renderer.pdf()
+
+
 COMMANDS = {
     "run": run,
     "grid": grid,
     "claims": show_claims,
     "book": book,
+    "pdf": print_book,
     "notebooks": refresh_notebooks,
 }
 

@@ -13,7 +13,7 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -161,7 +161,11 @@ def read_out(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def collapse_of(
-    logits: Tensor, h: Tensor, y: Tensor, weight: Tensor, centres: Tensor | None = None
+    logits: Tensor,
+    h: Tensor,
+    y: Tensor,
+    weight: Tensor | None = None,
+    centres: Tensor | None = None,
 ) -> tuple[dict[str, float], Tensor]:
     """All measures of some points, by name, and their class means K x D.
 
@@ -339,17 +343,24 @@ def sweep(
 
 
 def layerwise(
-    model: nn.Module, layers: tuple[str, ...], clean: Tensor, perturbed: Tensor, y: Tensor
+    model: nn.Module,
+    layers: Sequence[str],
+    clean: Tensor,
+    perturbed: Tensor,
+    y: Tensor,
+    batch: int = BATCH,
 ) -> dict:
     """NC1, NC2 and NCC accuracy at every layer, clean and perturbed.
 
-    All layers are measured together, in two passes over the points of each kind; nothing
-    larger than the features of one batch is kept. NCC centres are the clean class means.
+    All layers are measured together, and nothing larger than the features of one batch is kept.
+    Points are passed twice, since the directions of NC1 are those of the means of all. NCC
+    centres are the clean class means.
 
     Args:
         model: any network.
         layers: names of its modules, in order of depth.
         clean, perturbed: images, N x C x H x W; y: labels, N.
+        batch: points at a time.
 
     Returns:
         `names`, and for `clean` and `perturbed` lists over layers of `nc1`, `nc2_norms`,
@@ -361,7 +372,7 @@ def layerwise(
     for kind, x in (("clean", clean), ("perturbed", perturbed)):
 
         def outputs(x: Tensor = x) -> Iterator[tuple[str, Tensor, Tensor]]:
-            for part, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+            for part, labels in zip(x.split(batch), y.split(batch), strict=True):
                 for name, h in features(model, part, layers)[1].items():
                     yield name, h, labels
 

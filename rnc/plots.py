@@ -25,6 +25,7 @@ COLOURS = {
     "TRADES": "#009E73",
     "TRADES (frozen BN)": "#CC79A7",
 }
+OTHER = "#56B4E9"  # networks of the reader's own
 KINDS = {  # name, line style, marker
     "clean": ("clean", "-", "o"),
     "pgd": ("PGD", "--", "^"),
@@ -273,10 +274,11 @@ def _by_seed(records: dict[str, Record]) -> Iterator[tuple[str, list[dict]]]:
 def _line(axis: Axes, x: Iterable, rows: list[list], method: str, kind: str = "clean") -> None:
     """The mean of the rows, one per seed, and where there are several a band over all."""
     values, (_, line, marker) = np.array(rows, float), KINDS[kind]
-    axis.plot(x, values.mean(0), line, marker=marker, color=COLOURS[method])
+    colour = COLOURS.get(method, OTHER)
+    axis.plot(x, values.mean(0), line, marker=marker, color=colour)
     if len(rows) > 1:
         band = values.min(0), values.max(0)
-        axis.fill_between(x, *band, color=COLOURS[method], alpha=0.2, linewidth=0)
+        axis.fill_between(x, *band, color=colour, alpha=0.2, linewidth=0)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:
@@ -314,7 +316,7 @@ def _vertex_line(axis: Axes, angle: float) -> None:
 
 
 def _legend(figure: Figure, records: dict[str, dict], kinds: Iterable[str] = ()) -> None:
-    handles = [Line2D([], [], color=COLOURS[m], linewidth=3, label=m) for m in records]
+    handles = [Line2D([], [], color=COLOURS.get(m, OTHER), linewidth=3, label=m) for m in records]
     for kind in kinds:
         name, line, marker = KINDS[kind]
         handles.append(

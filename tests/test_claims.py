@@ -2,9 +2,10 @@
 
 import copy
 
+import numpy as np
 import pytest
 
-from rnc.claims import CLAIMS, judge
+from rnc.claims import CLAIMS, Scales, judge
 
 GOOD = {
     "accuracy": 1.0,
@@ -128,3 +129,37 @@ def test_the_table_shows_mean_and_spread_over_seeds(records):
     assert "0.0446 ± 0.021" in html
     assert "leap angle / angle between vertices ≤ 0.25" in html
     assert str(judge([records], "C4", "C6")) == "C4 holds\nC6 holds"
+
+
+def test_scales_stand_side_by_side_with_their_spread(records):
+    other = copy.deepcopy(records)
+    other["ST"]["trajectory"]["leap"][-1] = 1.0
+    alone = {"ST": records["ST"]}
+    scales = Scales(
+        {
+            "digits; VGG11; 65 epochs; seed 0": judge([records]),
+            "CIFAR-10; VGG11; 80 epochs; seeds 1, 2": judge([records, other]),
+            "CIFAR-10; VGG11; 400 epochs; seed 1": judge([alone]),
+        }
+    )
+    by_claim = {v.claim.id: v for v in scales["CIFAR-10; VGG11; 80 epochs; seeds 1, 2"]}
+    assert by_claim["C4"].at_seeds == "does not hold here (1 of 2 seeds)"
+    assert by_claim["C3"].at_seeds == "holds"
+    html = scales._repr_html_()
+    for said in ("digits; VGG11; 65 epochs", "does not hold here (1 of 2 seeds)", "not measured"):
+        assert said in html
+    mean, deviation = np.mean([0.1, 1.0]) / 1.68, np.std([0.1, 1.0], ddof=1) / 1.68
+    assert f"{mean:.3g} ± {deviation:.2g}" in html
+    glance = scales.glance()
+    assert "<th>CIFAR-10; VGG11; seeds 1, 2</th>" in glance
+    assert "href='../notebooks/03_attacks.html#verdicts'" in glance
+    assert glance.count("✗") == 2  # C4, and C5, which compares with it
+    assert str(scales).count("C4 holds") == 2
+
+
+def test_a_claim_is_judged_by_the_seeds_that_have_its_networks(records):
+    partial = {"ST": copy.deepcopy(records["ST"])}
+    verdicts = {v.claim.id: v for v in judge([records, partial])}
+    assert verdicts["C1"].values.shape[1] == 2
+    assert verdicts["C7"].values.shape[1] == 1
+    assert verdicts["C9"].verdict == "holds"

@@ -1,0 +1,151 @@
+"""The built book as a reader meets it: complete from its own files, at any width, for anyone.
+
+Run by `make check`, which builds the book first.
+"""
+
+from urllib.parse import unquote, urldefrag
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup
+
+from .conftest import BOOK
+
+GENERATED = {"genindex.html", "py-modindex.html", "index.html"}  # the last only sends on
+PAGES = sorted(
+    str(path.relative_to(BOOK))
+    for path in BOOK.rglob("*.html")
+    if "_static" not in path.parts and path.name not in GENERATED
+)
+every_page = pytest.mark.parametrize("page", PAGES)
+LIGHT = 1_500_000  # bytes of a page and its own pictures
+
+
+def soup(page):
+    return BeautifulSoup((BOOK / page).read_text(), "html.parser")
+
+
+def test_there_is_a_book():
+    assert {"book/intro.html", "notebooks/03_attacks.html", "404.html"} <= set(PAGES)
+
+
+@every_page
+def test_a_page_is_complete_open_to_all_and_fits_a_phone(visit, page):
+    """From file://: no complaint, nothing from elsewhere, no serious barrier in either theme."""
+    tab = visit(page)
+    broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
+    assert tab.evaluate(broken) == []
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+        found = Axe().run(tab).response["violations"]
+        serious = {
+            v["id"]: [node["html"][:150] for node in v["nodes"]]
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        }
+        assert serious == {}, scheme
+    tab.set_viewport_size({"width": 390, "height": 844})
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.complaints == []
+    assert tab.outside == []
+
+
+@every_page
+def test_every_link_within_the_book_leads_somewhere(page):
+    for link in soup(page).find_all("a", href=True):
+        target, anchor = urldefrag(link["href"])
+        if ":" in target.split("/")[0]:
+            continue  # to the world outside; make links asks it
+        path = (BOOK / page).parent / unquote(target) if target else BOOK / page
+        assert path.exists(), link["href"]
+        if anchor and path.suffix == ".html":
+            there = BeautifulSoup(path.read_text(), "html.parser")
+            assert there.find(id=unquote(anchor)), link["href"]
+
+
+@every_page
+def test_a_page_is_light(page):
+    pictures = {(BOOK / page).parent / image["src"] for image in soup(page).find_all("img")}
+    total = sum(path.stat().st_size for path in {BOOK / page, *pictures})
+    assert total <= LIGHT
+
+
+@every_page
+def test_a_page_says_what_it_is(page):
+    head = soup(page).head
+    assert len(head.title.text.strip()) > 5
+    assert head.find("link", rel="icon") or head.find("link", rel="shortcut icon")
+    if "/" in page:
+        assert len(head.find("meta", attrs={"name": "description"})["content"]) > 20
+
+
+def test_every_picture_is_described():
+    for page in PAGES:
+        for image in soup(page).find_all("img"):
+            assert len(image.get("alt", "")) > 5, (page, image["src"])
+
+
+def shown(tab):
+    """First coordinates of the points that the 3-D figure shows."""
+    return tab.evaluate(
+        "(() => { const plot = document.querySelector('.js-plotly-plot');"
+        "const traces = plot.data.filter(t => t.mode == 'markers' && t.visible);"
+        "return traces.map(t => Array.from(t.x).slice(0, 20)); })()"
+    )
+
+
+@pytest.mark.parametrize("page", ["book/intro.html", "notebooks/03_attacks.html"])
+def test_the_simplex_moves_with_its_slider_and_buttons(visit, page):
+    tab = visit(page)
+    tab.wait_for_selector(".js-plotly-plot .slider-rail-touch-rect", state="attached")
+    before = shown(tab)
+    assert len(before) == 1
+    rail = tab.locator(".slider-rail-touch-rect").first
+    rail.scroll_into_view_if_needed()
+    box = rail.bounding_box()
+    tab.mouse.click(box["x"] + 0.99 * box["width"], box["y"] + box["height"] / 2)
+    tab.wait_for_timeout(500)
+    attacked = shown(tab)
+    assert attacked != before
+    tab.locator(".updatemenu-button", has_text="AT").first.click()
+    tab.wait_for_timeout(500)
+    assert shown(tab) not in (attacked, before)
+
+
+def test_without_javascript_and_in_print_there_is_a_picture(visit):
+    tab = visit("book/intro.html", java_script_enabled=False)
+    assert tab.locator("figure.rnc-static").is_visible()
+    tab = visit("book/intro.html")
+    assert not tab.locator("figure.rnc-static").is_visible()
+    tab.emulate_media(media="print")
+    assert tab.locator("figure.rnc-static").is_visible()
+    assert not tab.locator(".rnc-touch").is_visible()
+
+
+def test_search_finds_a_term(visit):
+    tab = visit("search.html?q=equiangularity")
+    tab.wait_for_selector("#search-results li a")
+    assert tab.locator("#search-results li a").count() >= 2
+
+
+def test_code_unfolds(visit):
+    tab = visit("notebooks/03_attacks.html")
+    code = tab.locator("details.hide .highlight").first
+    assert not code.is_visible()
+    tab.locator("details.hide summary").first.click()
+    assert code.is_visible()
+    assert "preset" in code.inner_text()
+
+
+def test_a_reader_can_go_on_download_and_choose_the_dark(visit):
+    tab = visit("notebooks/03_attacks.html")
+    assert "04_adversarial" in tab.locator("a.right-next").get_attribute("href")
+    assert "02_standard" in tab.locator("a.left-prev").get_attribute("href")
+    assert tab.locator("a[href$='03_attacks.ipynb']").count() >= 1
+    theme = tab.evaluate("document.documentElement.dataset.theme")
+    for _ in range(3):
+        tab.locator("button.theme-switch-button").first.click()
+        if tab.evaluate("document.documentElement.dataset.theme") != theme:
+            return
+    pytest.fail("the theme did not change")

@@ -1,0 +1,90 @@
+"""How pages are made: captions, the address of the repository, and the 3-D figure."""
+
+import jupytext
+import pytest
+import yaml
+
+from rnc import book, explorer
+
+CONFIG = (book.ROOT / "_config.yml").read_text()
+
+
+def test_buttons_appear_with_the_address_of_the_repository():
+    without = yaml.safe_load(book.configured(CONFIG))
+    assert without["html"]["use_edit_page_button"] is False
+    assert "launch_buttons" not in without
+    address = CONFIG.replace('url: ""', "url: https://github.com/somebody/collapse/")
+    assert address != CONFIG
+    changed = yaml.safe_load(book.configured(address))
+    for button in ("use_issues_button", "use_repository_button", "use_edit_page_button"):
+        assert changed["html"][button] is True
+    assert set(changed["launch_buttons"]) == {"colab_url", "binderhub_url"}
+    assert changed["html"]["baseurl"] == "https://somebody.github.io/collapse/"
+    assert changed["sphinx"]["config"]["notfound_urls_prefix"] == "/collapse/"
+
+
+@pytest.mark.parametrize(
+    ("chapter", "injected", "said"),
+    [
+        ("02_standard_training", "", "Preset `quick`: digits; VGG11 of width 8; 130 (ST)"),
+        (
+            "03_attacks",
+            'preset = "paper"\nepochs = 100',
+            "100 epochs; PGD-10, ℓ∞ ε = 8/255; seed 1",
+        ),
+        ("08_cifar10", "", "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; PGD-10"),
+        ("08_cifar10", "", "Differs from the paper in number of images, width, epochs"),
+        ("09_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255."),
+    ],
+)
+def test_captions_name_their_setting(chapter, injected, said):
+    notebook = jupytext.read(book.NOTEBOOKS / f"{chapter}.md")
+    if injected:
+        number = next(
+            i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", [])
+        )
+        added = notebook.cells[number].copy()
+        added.update(source=injected, metadata={"tags": ["injected-parameters"]})
+        notebook.cells.insert(number + 1, added)
+    assert said in book._setting(notebook)
+
+
+def record(eps=(0, 8)):
+    """What the 3-D figure needs of a record: two points of each of four classes."""
+    vertices = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
+    points = [vertex for vertex in vertices for _ in range(2)]
+    return {
+        "classes": list("abcdef"),
+        "sweep": {"eps": list(eps)},
+        "drawing": {
+            "classes": [0, 2, 3, 5],
+            "vertices": vertices,
+            "true": [0, 0, 2, 2, 3, 3, 5, 5],
+            "points": [points, points[2:] + points[:2]],
+            "predicted": [[0, 0, 2, 2, 3, 3, 5, 5], [2, 2, 3, 3, 5, 5, 0, 0]],
+            "predicted_means": [vertices, [*vertices[:3], [None, None, None]]],
+        },
+    }
+
+
+def test_the_explorer_has_a_step_for_each_radius_and_a_button_for_each_method():
+    figure = explorer.simplex({"ST": record(), "AT": record()}, eps=8)
+    (slider,), (menu,) = figure.layout.sliders, figure.layout.updatemenus
+    assert [step.label for step in slider.steps] == ["0", "8"]
+    assert slider.active == 1
+    assert [button.label for button in menu.buttons] == ["ST", "AT"]
+    shown = [button.args[0]["visible"] for button in menu.buttons]
+    assert [a != b for a, b in zip(*shown, strict=True)] == [True] * len(figure.data)
+    assert list(figure.data[4].x) == [p[0] for p in record()["drawing"]["points"][1]]
+    assert figure.data[4].text[0] == "true a, predicted c"
+    for frame in figure.frames:
+        assert len(frame.data) == len(frame.traces) == 4
+        assert all(
+            figure.data[i].mode == t.mode for i, t in zip(frame.traces, frame.data, strict=True)
+        )
+
+
+def test_a_figure_finds_its_script_in_the_book():
+    html = book._touchable(explorer.simplex({"ST": record()}))
+    assert "src='../_static/plotly.min.js'" in html
+    assert "https://" not in html.replace("https://plot.ly", "")

@@ -1,0 +1,46 @@
+"""Figures show what records hold; how they look is for eyes."""
+
+import numpy as np
+import pytest
+
+from rnc import plots
+
+
+def record(values, nc1=(9.0, 3.0)):
+    measures = {name: list(values) for name in plots.COLLAPSE} | {"accuracy": list(values)}
+    return {
+        "epochs": [0, 1],
+        "trajectory": dict.fromkeys(plots.KINDS, measures),
+        "layers": {
+            "names": ["a", "b"],
+            **{
+                kind: {
+                    "nc1": nc1,
+                    "nc2_norms": values,
+                    "nc2_angles": values,
+                    "ncc_accuracy": values,
+                }
+                for kind in ("clean", "perturbed")
+            },
+        },
+    }
+
+
+def test_of_several_seeds_the_line_is_the_mean_and_the_band_goes_to_the_ends():
+    seeds = [record([0.2, 0.4]), record([0.4, 1.0])]
+    (axis,) = plots.training_curves({"ST": seeds}, ["accuracy"], ["clean"]).axes
+    (line,) = axis.get_lines()
+    assert list(line.get_ydata()) == pytest.approx([0.3, 0.7])
+    (band,) = axis.collections
+    corners = band.get_paths()[0].vertices
+    assert {tuple(np.round(c, 6)) for c in corners} >= {(0, 0.2), (0, 0.4), (1, 0.4), (1, 1.0)}
+    (alone,) = plots.training_curves({"ST": seeds[0]}, ["accuracy"], ["clean"]).axes
+    assert not alone.collections
+
+
+def test_methods_keep_their_colours_and_others_have_one():
+    figure = plots.layers({"AT": record([0.1, 0.2]), "mine": [record([0.3, 0.4])]})
+    colours = [line.get_color() for line in figure.axes[0].get_lines()]
+    assert colours == [plots.COLOURS["AT"]] * 2 + [plots.OTHER] * 2
+    assert plots.OTHER not in plots.COLOURS.values()
+    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
