@@ -20,6 +20,7 @@ import sys
 import time
 import tomllib
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from rnc import claims, data, progress, runs
@@ -77,15 +78,18 @@ def grid(file: Path, device: str | None = None, minutes: float = math.inf, long:
         raise ParameterError(
             f"file must be a TOML list of [[run]] tables; got {file} ({error!r})"
         ) from error
-    jobs = []
+    jobs, allowed = [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
         only = entry.pop("only", VARIANTS)
-        if unknown := [name for name in entry if name not in SETTINGS]:
+        if unknown := [name for name in entry if name not in allowed]:
             raise ParameterError(
-                f"{file} has a setting {unknown[0]!r}; there are only, {', '.join(SETTINGS)}"
+                f"{file} has a setting {unknown[0]!r}; there are only, {', '.join(allowed)}"
             )
-        study = Study.of(**{**entry, "device": device})
+        study = Study.of(**entry, device=device)
         jobs += _jobs(study, only)
+    for job in jobs:
+        if runs.find(*job) is not None:  # by a run that did not keep it
+            runs.keep(*job)
     _compute(jobs, study.device, minutes, long, keep=True)
 
 
@@ -186,6 +190,8 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             sys.exit("stopped; the same command goes on from the last checkpoints")
+        except BrokenProcessPool:
+            sys.exit("a worker was killed; the same command goes on from the last checkpoints")
         except UserError:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

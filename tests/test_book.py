@@ -1,5 +1,7 @@
 """How pages are made: captions, the address of the repository, and the 3-D figure."""
 
+import re
+
 import jupytext
 import pytest
 import yaml
@@ -47,6 +49,26 @@ def test_captions_name_their_setting(chapter, injected, said):
         added.update(source=injected, metadata={"tags": ["injected-parameters"]})
         notebook.cells.insert(number + 1, added)
     assert said in book._setting(notebook)
+
+
+def test_every_figure_is_referred_to():
+    """A figure that no sentence mentions is a figure too many."""
+    texts = [path.read_text() for path in book.NOTEBOOKS.glob("*.md")]
+    names = re.findall(r"^    name: (fig-\S+)$", "\n".join(texts), re.M)
+    assert len(names) == len(set(names)) > 15
+    assert [name for name in names if not any(f"{{numref}}`{name}`" in t for t in texts)] == []
+
+
+def test_the_workflow_calls_targets_that_there_are():
+    workflow = yaml.safe_load((book.ROOT / ".github/workflows/book.yml").read_text())
+    makefile = (book.ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^(\w+):", makefile, re.M))
+    runs = [
+        step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step
+    ]
+    called = set(re.findall(r"\bmake (\w+)", "\n".join(runs)))
+    assert called >= {"lint", "test", "check", "links", "pdf"}
+    assert called <= targets
 
 
 def record(eps=(0, 8)):
