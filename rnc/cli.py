@@ -150,7 +150,7 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
     """Makes the records that are missing, several side by side on a CPU, in order."""
     deadline = time.time() + 60 * minutes
     missing = [job for job in jobs if runs.find(*job) is None]
-    print(f"{len(jobs)} networks, {len(jobs) - len(missing)} of them recorded", flush=True)
+    print(f"networks: {len(jobs)}, recorded: {len(jobs) - len(missing)}", flush=True)
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1) if device == "cpu" else 1

@@ -31,7 +31,7 @@ def test_a_grid_stops_goes_on_and_skips_what_is_recorded(folders):
     grid.write_text(f'[[run]]\n{TINY}only = ["st"]\n\n[[run]]\n{TINY}only = ["trades", "at"]\n')
     first = rnc("grid", grid, "--minutes", 0, cwd=folders)
     assert first.returncode == 0, first.stderr
-    assert "3 networks, 0 of them recorded" in first.stdout
+    assert "networks: 3, recorded: 0" in first.stdout
     assert "about" in first.stdout
     assert "time is over with 3 networks to do; the same command goes on" in first.stdout
     second = rnc("grid", grid, cwd=folders)
@@ -41,7 +41,7 @@ def test_a_grid_stops_goes_on_and_skips_what_is_recorded(folders):
     lost = next((folders / "records").rglob("*.json"))
     lost.unlink()  # as after a run that did not keep its record
     third = rnc("grid", grid, cwd=folders)
-    assert third.stdout == "3 networks, 3 of them recorded\n"
+    assert third.stdout == "networks: 3, recorded: 3\n"
     assert lost.exists()
 
 
