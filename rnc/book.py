@@ -116,6 +116,8 @@ def _finish(html: Path) -> None:
         text = re.sub(r"<script[^>]*sphinx-thebe.js[^>]*></script>", "", text)
         # docutils gives the bibliography a role whose children must have another one
         text = text.replace('role="list" class="citation-list"', 'class="citation-list"')
+        # without an address of the book its pages lead to each other from where they are
+        text = re.sub(r'(href|src)="/(?=(_static|book|notebooks)/|search|index)', r'\1="', text)
         page.write_text(text, encoding="utf-8")
 
 

@@ -32,12 +32,13 @@ def test_there_is_a_book():
 @every_page
 def test_a_page_is_complete_open_to_all_and_fits_a_phone(visit, page):
     """From file://: no complaint, nothing from elsewhere, no serious barrier in either theme."""
-    tab = visit(page)
     broken = "[...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.src)"
-    assert tab.evaluate(broken) == []
     for scheme in ("light", "dark"):
-        tab.emulate_media(color_scheme=scheme)
+        tab = visit(page, color_scheme=scheme)
         assert tab.evaluate("document.documentElement.dataset.theme") == scheme
+        assert tab.evaluate(broken) == []
+        assert tab.complaints == []
+        assert tab.outside == []
         found = Axe().run(tab).response["violations"]
         serious = {
             v["id"]: [node["html"][:150] for node in v["nodes"]]
@@ -45,10 +46,8 @@ def test_a_page_is_complete_open_to_all_and_fits_a_phone(visit, page):
             if v["impact"] in ("serious", "critical")
         }
         assert serious == {}, scheme
-    tab.set_viewport_size({"width": 390, "height": 844})
+    tab = visit(page, width=390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-    assert tab.complaints == []
-    assert tab.outside == []
 
 
 @every_page
