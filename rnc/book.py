@@ -8,6 +8,7 @@ _build/html          the book
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shutil
@@ -164,7 +165,8 @@ def refresh() -> None:
 
 def _fragments(study: Study) -> dict[str, str]:
     """Parts of pages that are made from records: name of a file to HTML."""
-    scales = {str(s): runs.found(s) for s in (Study.of(), study)} | runs.recorded()
+    own = {str(s): runs.found(s) for s in (Study.of(), study)}
+    scales = own | runs.recorded() | own  # these first, and not replaced
     judged = claims.Scales({scale: claims.judge(seeds) for scale, seeds in scales.items()})
     touched = explorer.simplex(runs.records(study, "ST", "AT", "TRADES"))
     return {
@@ -218,11 +220,10 @@ def _draw_hero(study: Study, folder: Path) -> None:
 
 def _execute(path: Path, parameters: dict) -> None:
     place = SOURCE / "notebooks" / path.name
-    declared = papermill.inspect_notebook(str(path))
     executed = papermill.execute_notebook(
         str(path),
         str(place),
-        {name: value for name, value in parameters.items() if name in declared},
+        _given(path, parameters),
         progress_bar=False,
         cwd=str(NOTEBOOKS),
         extra_arguments=KERNEL_ARGUMENTS,
@@ -239,6 +240,15 @@ def _execute(path: Path, parameters: dict) -> None:
                 drawn.pop("config", None)
                 output.data = {"text/html": _touchable(Figure(drawn))}
     nbformat.write(executed, place)
+
+
+def _given(path: Path, parameters: dict) -> dict:
+    """Those of the book's parameters that a notebook takes: none if it has a scale of its own."""
+    declared = papermill.inspect_notebook(str(path))
+    own = "preset" in declared and ast.literal_eval(declared["preset"]["default"])
+    if own not in (False, Study.of().preset):
+        return {}
+    return {name: value for name, value in parameters.items() if name in declared}
 
 
 def _setting(notebook: nbformat.NotebookNode) -> str:

@@ -143,8 +143,8 @@ class Scales(dict):
                 f"<td class='{CSS[v.verdict]}'><strong>{v.at_seeds}</strong></td>" for v in claims
             )
             rows.append(
-                f"<tr><td>{claim.id}</td><td class='rnc-statement'>{claim.statement}</td>"
-                f"{verdicts}</tr>"
+                f"<tr class='rnc-claim'><td>{claim.id}</td>"
+                f"<td class='rnc-statement'>{claim.statement}</td>{verdicts}</tr>"
             )
             values = zip(*map(_measured, claims), strict=True)
             for condition, measured in zip(claim.conditions, values, strict=True):

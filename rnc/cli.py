@@ -25,7 +25,7 @@ from pathlib import Path
 
 from rnc import claims, data, progress, runs
 from rnc.config import PRESETS, Attack, ParameterError, Study, Training, UserError
-from rnc.training import Diverged, OutOfTime
+from rnc.training import OutOfTime
 
 Job = tuple[Training, Attack]
 SETTINGS = inspect.signature(Study.of).parameters
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         command = commands.add_parser(name, help=function.__doc__.splitlines()[0])
         if name == "grid":
             command.add_argument("file", type=Path, help="a list of settings, see book/records")
-            command.add_argument("--device", help="cpu or cuda; none: a GPU where there is one")
+            command.add_argument("--device", help="cpu or cuda; none: the presets'")
         elif name not in ("notebooks", "pdf"):
             for setting, parameter in SETTINGS.items():
                 command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
@@ -74,23 +74,28 @@ def grid(file: Path, device: str | None = None, minutes: float = math.inf, long:
     """Make the records of a list of settings, in its order, and keep them with the book."""
     try:
         entries = tomllib.loads(file.read_text())["run"]
-    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        if not entries or not isinstance(entries, list):
+            raise ValueError(entries)
+    except (OSError, KeyError, ValueError) as error:
         raise ParameterError(
             f"file must be a TOML list of [[run]] tables; got {file} ({error!r})"
         ) from error
-    jobs, allowed = [], [name for name in SETTINGS if name != "device"]
+    devices, jobs, allowed = set(), [], [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
         only = entry.pop("only", VARIANTS)
         if unknown := [name for name in entry if name not in allowed]:
             raise ParameterError(
-                f"{file} has a setting {unknown[0]!r}; there are only, {', '.join(allowed)}"
+                f"{file} has a setting {unknown[0]!r}; allowed are only, {', '.join(allowed)}"
             )
         study = Study.of(**entry, device=device)
+        devices.add(study.device)
         jobs += _jobs(study, only)
+    if len(devices) > 1:
+        raise ParameterError(f"device must be given; presets want {' and '.join(sorted(devices))}")
     for job in jobs:
         if runs.find(*job) is not None:  # by a run that did not keep it
             runs.keep(*job)
-    _compute(jobs, study.device, minutes, long, keep=True)
+    _compute(jobs, devices.pop(), minutes, long, keep=True)
 
 
 def show_claims(**settings) -> None:
@@ -172,12 +177,15 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
                 name = f"{training.slug}: {training.label}, seed {training.seed}"
                 try:
                     end = future.result()["trajectory"]
-                except Diverged as error:
-                    failed += 1
-                    print(f"{number} of {len(missing)} failed: {name}: {error}", flush=True)
-                    continue
                 except OutOfTime:
                     stopped += 1
+                    continue
+                except BrokenProcessPool:
+                    raise
+                except Exception as error:  # one network's trouble is not the others'
+                    failed += 1
+                    reason = f"{type(error).__name__}: {error}"
+                    print(f"{number} of {len(missing)} failed: {name}: {reason}", flush=True)
                     continue
                 if keep:
                     runs.keep(training, attack)
@@ -192,9 +200,6 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
             sys.exit("stopped; the same command goes on from the last checkpoints")
         except BrokenProcessPool:
             sys.exit("a worker was killed; the same command goes on from the last checkpoints")
-        except UserError:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
     if stopped:
         print(f"time is over with {stopped} networks to do; the same command goes on", flush=True)
     if failed:

@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 DATASETS = {"digits": "digits", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
@@ -118,7 +119,8 @@ class Attack:
         return f"{self.norm}{self.eps:g}"
 
     def __str__(self) -> str:
-        return f"PGD-{self.steps}, {NORM_SYMBOLS[self.norm]} ε = {self.eps:g}/255"
+        size = f"{NORM_SYMBOLS[self.norm]} ε = {self.eps:g}/255, α = {self.alpha:g}/255"
+        return f"PGD-{self.steps}, {size}"
 
 
 @dataclass(frozen=True)
@@ -189,9 +191,10 @@ class Training:
     def scale(self) -> str:
         """What a network of any method shares with the others of its study."""
         limit = f", {self.per_class} images per class" if self.per_class else ""
+        rounded = "" if self.precision == "float32" else f", {self.precision}"
         return (
             f"{DATASETS.get(self.dataset, self.dataset)}{limit}; "
-            f"{MODELS[self.model]} of width {self.width}; {self.epochs} epochs"
+            f"{MODELS[self.model]} of width {self.width}; {self.epochs} epochs{rounded}"
         )
 
     @property
@@ -226,10 +229,7 @@ class Training:
                 f"drops at {_percent(self.drops)} of the epochs ({_percent(paper.drops)})"
             )
         if self.attack != paper.attack:
-            differs["training attack"] = (
-                f"{self.attack}, steps of {self.attack.alpha:g}/255 "
-                f"({paper.attack}, steps of {paper.attack.alpha:g}/255)"
-            )
+            differs["training attack"] = f"{self.attack or 'none'} ({paper.attack or 'none'})"
         if self.precision != "float32":
             differs["precision"] = f"{self.precision} autocast in training (float32)"
         return differs
@@ -288,7 +288,7 @@ PRESETS = {
         precision="float32",
         device="cpu",
     ),
-    # Real images at the size of a CPU, under half an hour for a seed: a fiftieth of CIFAR-10
+    # Real images at the size of a CPU, about half an hour for a seed: a fiftieth of CIFAR-10
     # and a narrow network; eight updates per epoch want later drops here too.
     "cifar10-small": Preset(
         dataset="cifar10",
@@ -394,7 +394,7 @@ class Study:
         _number("eps", eps, 0, " in units of 1/255")
         study = cls(
             preset=preset,
-            dataset=base.dataset if dataset is None else dataset,
+            dataset=base.dataset if dataset is None else _absolute(dataset),
             per_class=base.per_class if per_class is None else per_class,
             model=base.model if model is None else model,
             width=base.width if width is None else width,
@@ -508,6 +508,13 @@ def _assigned(source: str) -> list[str]:
 def named_seeds(seeds: Iterable[int]) -> str:
     seeds = list(seeds)
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+
+
+def _absolute(dataset: Any) -> Any:
+    """A folder of images is the same one whatever folder a notebook runs in."""
+    if isinstance(dataset, str) and dataset.startswith(FOLDER) and dataset != FOLDER:
+        return FOLDER + str(Path(dataset.removeprefix(FOLDER)).expanduser().absolute())
+    return dataset
 
 
 def _percent(shares: tuple[float, ...]) -> str:

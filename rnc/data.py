@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,8 +100,8 @@ def _load(dataset: str, device: str, per_class: int | None, folder: Path) -> Ima
     elif dataset in DATASETS:
         train, test, classes = cifar(dataset, folder, per_class)
     else:
-        path, _, size = dataset.removeprefix(FOLDER).partition("@")
-        train, test, classes = image_folder(Path(path).expanduser(), per_class, size)
+        path, size = re.fullmatch(r"(.+?)(?:@(\d+))?", dataset.removeprefix(FOLDER)).groups()
+        train, test, classes = image_folder(Path(path), per_class, int(size or 0))
     (x, y), (x_test, y_test) = (_first(*split, per_class) for split in (train, test))
     counts = torch.bincount(y, minlength=len(classes))
     for name, count in zip(classes, counts.tolist(), strict=True):
@@ -171,11 +172,9 @@ def cifar(
 
 
 def image_folder(
-    path: Path, per_class: int | None = None, size: str = ""
+    path: Path, per_class: int | None = None, size: int = 0
 ) -> tuple[Split, Split, tuple[str, ...]]:
     """Images from folders of classes; arguments and errors as in `load`."""
-    if size and not (size.isdecimal() and int(size) > 0):
-        raise DataError(f"the size of images must be a whole number of pixels; got {size!r}")
     test = next((path / name for name in TEST_FOLDERS if (path / name).is_dir()), path / "test")
     for part in (path / "train", test):
         if not part.is_dir():
@@ -190,7 +189,7 @@ def image_folder(
         labels = [label for label, files in enumerate(found) for _ in files]
         files, images = itertools.chain.from_iterable(found), []
         for file in progress(files, f"reading {part}: image", len(labels)):
-            image = _read(file, int(size or 0))
+            image = _read(file, size)
             shape = shape or [image.shape, file]
             if image.shape != shape[0]:
                 raise DataError(

@@ -291,7 +291,13 @@ class Drawing:
         )
 
     def _place(self, h: Tensor) -> list:
-        return ((h - self.origin) @ self.axes.T / self.scale * 1000).round().div(1000).tolist()
+        placed = (h - self.origin) @ self.axes.T / self.scale
+        return self._in_space((placed * 1000).round() / 1000).tolist()
+
+    @staticmethod
+    def _in_space(points: Tensor) -> Tensor:
+        """Three coordinates, also where fewer than four classes span fewer dimensions."""
+        return F.pad(points, (0, DRAWN_CLASSES - 1 - points.shape[1]))
 
     def result(self) -> dict:
         """`classes`; `vertices`, the clean means, 4 x 3; `true`, classes of the points drawn;
@@ -299,7 +305,7 @@ class Drawing:
         `predicted_means`, of all points predicted as one of the classes, 4 x 3."""
         return {
             "classes": list(self.classes),
-            "vertices": self.vertices,
+            "vertices": self._in_space(self.vertices),
             "true": self.y[self.drawn],
         } | columns(self.frames)
 

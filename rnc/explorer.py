@@ -109,16 +109,17 @@ def _still(record: dict) -> list[go.Scatter3d]:
     """Edges of the tetrahedron, sticks and names of the classes."""
     drawn = record["drawing"]
     vertices = drawn["vertices"]
+    colours = CLASS_COLOURS[: len(vertices)]
     pairs = [(a, b) for i, a in enumerate(vertices) for b in vertices[:i]]
     names = [record["classes"][c] for c in drawn["classes"]]
     return [
         _lines(pairs, ["#bbbbbb"] * len(pairs), width=1),
-        _lines([((0, 0, 0), v) for v in vertices], CLASS_COLOURS, width=9),
+        _lines([((0, 0, 0), v) for v in vertices], colours, width=9),
         go.Scatter3d(
             **_xyz([[1.16 * x for x in vertex] for vertex in vertices]),
             mode="text",
             text=[f"<b>{name}</b>" for name in names],
-            textfont={"size": 15, "color": CLASS_COLOURS},
+            textfont={"size": 15, "color": colours},
             hoverinfo="skip",
         ),
     ]
@@ -127,14 +128,14 @@ def _still(record: dict) -> list[go.Scatter3d]:
 def _moving(record: dict, at: int) -> list[go.Scatter3d]:
     """Predicted means and points at one radius of the sweep."""
     drawn, classes = record["drawing"], record["classes"]
-    palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=True))
+    palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
     means = [
         ((0, 0, 0), mean if None not in mean else (0, 0, 0))
         for mean in drawn["predicted_means"][at]
     ]
     pairs = zip(drawn["true"], drawn["predicted"][at], strict=True)
     return [
-        _lines(means, CLASS_COLOURS, width=5, dash="dot"),
+        _lines(means, CLASS_COLOURS[: len(means)], width=5, dash="dot"),
         go.Scatter3d(
             **_xyz(drawn["points"][at]),
             mode="markers",

@@ -35,7 +35,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from rnc import cost, data, experiments
-from rnc.config import Attack, Study, Training, UserError, key, named_seeds
+from rnc.config import METHODS, Attack, Study, Training, UserError, key, named_seeds
 from rnc.training import Checkpoint, build, train
 
 VERSION = 1  # raise it when the same settings give other results: older ones are not read then
@@ -106,7 +106,7 @@ def record(
     """
     if (found := find(training, attack)) is not None:
         return found
-    if not long:
+    if not long and device == "cpu":
         check_length(training, attack, device)
     path = _record_path(store(), training, attack)
     with _locked(path.parent):
@@ -161,9 +161,10 @@ def keep(training: Training, attack: Attack) -> Path:
     """Copies the record of a run to those of the book; says where it is."""
     path = _record_path(kept(), training, attack)
     if not path.exists():
-        with _writing(path.parent):
+        record = _record_path(store(), training, attack).read_bytes()
+        with _writing(path.parent, "RNC_RECORDS"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, _record_path(store(), training, attack).read_bytes())
+            _write(path, record)
     return path
 
 
@@ -208,16 +209,18 @@ def recorded() -> dict[str, list[dict[str, dict]]]:
     Returns:
         By scale, in words, a list over seeds of records by network; as `rnc.judge` takes them.
     """
-    scales: dict[str, dict[int, dict[str, dict]]] = {}
+    there = []
     for path in sorted(kept().glob(f"v{VERSION}/*/*.json")):
-        found = _read_json(path)
-        if found is None:
-            continue
-        settings = found["settings"]["training"]
-        inner = settings["attack"] and Attack(**settings["attack"])
-        training = Training(**{**settings, "attack": inner, "drops": tuple(settings["drops"])})
-        scale = f"{training.scale}; {Attack(**found['settings']['attack'])}"
-        scales.setdefault(scale, {}).setdefault(training.seed, {})[training.label] = found
+        if (record := _read_json(path)) is not None:
+            settings = record["settings"]["training"]
+            inner = settings["attack"] and Attack(**settings["attack"])
+            drops = tuple(settings["drops"])
+            there.append((Training(**{**settings, "attack": inner, "drops": drops}), record))
+    there.sort(key=lambda pair: (METHODS.index(pair[0].method), pair[0].label))
+    scales: dict[str, dict[int, dict[str, dict]]] = {}
+    for training, record in there:
+        scale = f"{training.scale}; {Attack(**record['settings']['attack'])}"
+        scales.setdefault(scale, {}).setdefault(training.seed, {})[training.label] = record
     return {
         f"{scale}; {named_seeds(sorted(seeds))}": [seeds[seed] for seed in sorted(seeds)]
         for scale, seeds in scales.items()
@@ -291,7 +294,7 @@ def _locked(home: Path):
 
 
 @contextmanager
-def _writing(path: Path):
+def _writing(path: Path, variable: str = "RNC_STORE"):
     """What the system says of a folder that cannot be written becomes one sentence."""
     try:
         yield
@@ -299,7 +302,7 @@ def _writing(path: Path):
         raise
     except OSError as error:
         raise StoreError(
-            f"{path} cannot be written ({error.strerror or error}); set RNC_STORE to a folder "
+            f"{path} cannot be written ({error.strerror or error}); set {variable} to a folder "
             f"that can, with enough space"
         ) from error
 

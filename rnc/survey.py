@@ -87,7 +87,7 @@ def survey(
         weight: rows of the linear classifier on those features, K x D, such as
             `model.fc.weight`; without it NC3 and the measures of the classifier are nan.
         eps, alpha, steps, norm, generator: the attack, as in `rnc.pgd`; in image units.
-        batch: points at a time; no more than that many features are kept.
+        batch: points at a time; of all layers but the last no more features are kept at once.
 
     Raises:
         KeyError: a layer is not in the network.

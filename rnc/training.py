@@ -2,7 +2,7 @@
 
 All randomness of an epoch comes from generators seeded by (seed, epoch), so a training
 resumed at an epoch needs no state of a generator, and ends bitwise where an uninterrupted one
-ends (on one machine, with one thread).
+ends (on one CPU, with one thread).
 """
 
 from __future__ import annotations
@@ -164,8 +164,8 @@ def train(
         on_checkpoint: called with the state so far, after an epoch, when
             `checkpoint_seconds` have passed since the last time.
         checkpoint_seconds: 0: after every epoch.
-        deadline: time.time() at which to be done; no epoch is begun that would not end by
-            then.
+        deadline: time.time() at which to be done: after the first epoch of a call, which is
+            always made, none is begun that would not end by then.
 
     Returns:
         The end of the training.

@@ -32,11 +32,11 @@ def test_buttons_appear_with_the_address_of_the_repository():
         (
             "03_attacks",
             'preset = "paper"\nepochs = 100',
-            "100 epochs; PGD-10, ℓ∞ ε = 8/255; seed 1",
+            "100 epochs, bfloat16; PGD-10, ℓ∞ ε = 8/255, α = 2/255; seed 1",
         ),
         ("08_cifar10", "", "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; PGD-10"),
         ("08_cifar10", "", "Differs from the paper in number of images, width, epochs"),
-        ("09_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255."),
+        ("09_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255, α = 2/255."),
     ],
 )
 def test_captions_name_their_setting(chapter, injected, said):
@@ -49,6 +49,14 @@ def test_captions_name_their_setting(chapter, injected, said):
         added.update(source=injected, metadata={"tags": ["injected-parameters"]})
         notebook.cells.insert(number + 1, added)
     assert said in book._setting(notebook)
+
+
+def test_a_chapter_with_a_scale_of_its_own_keeps_it():
+    """The book at another scale or radius still shows CIFAR-10 under Real images."""
+    for given in ({"preset": "quick"}, {"preset": "paper", "epochs": 100}, {"eps": 4}):
+        assert book._given(book.NOTEBOOKS / "08_cifar10.ipynb", given) == {}
+        assert book._given(book.NOTEBOOKS / "03_attacks.ipynb", given) == given
+    assert book._given(book.NOTEBOOKS / "03_attacks.ipynb", {"seeds": "1,2"}) == {}
 
 
 def test_every_figure_is_referred_to():

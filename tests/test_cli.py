@@ -71,11 +71,13 @@ def test_the_books_own_grids_can_be_read(path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[run]]\nepoch = 3\n", "has a setting 'epoch'; there are only, preset, dataset"),
+        ("[[run]]\nepoch = 3\n", "has a setting 'epoch'; allowed are only, preset, dataset"),
         ('[[run]]\nonly = ["sst"]\n', "only must be some of st, at, trades, trades-frozen; got"),
-        ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; there are only"),
+        ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
         ("[[run]]\nwidth = 0\n", "width must be a whole number, at least 1; got 0"),
         ("[run\n", "file must be a TOML list of [[run]] tables"),
+        ("run = []\n", "file must be a TOML list of [[run]] tables"),
+        ("[run]\nwidth = 2\n", "file must be a TOML list of [[run]] tables"),
         ("", "file must be a TOML list of [[run]] tables"),
     ],
 )
@@ -92,7 +94,7 @@ def test_mistakes_are_said_in_one_sentence(folders):
     for arguments, message in (
         (["run", "--norm", "l3"], "norm must be one of linf, l2; got 'l3'"),
         (["run", "--preset", "paper"], "start it all the same with python -m rnc run --long"),
-        (["claims", "--dataset", "imagefolder:none"], "there is no folder none/train"),
+        (["claims", "--dataset", "imagefolder:none"], f"there is no folder {folders}/none/train"),
         (["grid", "none.toml"], "file must be a TOML list of [[run]] tables; got none.toml"),
     ):
         run = rnc(*arguments, cwd=folders)

@@ -165,10 +165,10 @@ def test_what_differs_from_the_paper_is_said_in_record_and_caption():
     assert differs["epochs"] == "100 (400)"
     assert differs["width"] == "32 (64)"
     assert differs["number of images"] == "500 training images per class (all)"
-    assert "ε = 4/255, steps of 1/255 (PGD-10, ℓ∞ ε = 8/255" in differs["training attack"]
+    assert "ε = 4/255, α = 1/255 (PGD-10, ℓ∞ ε = 8/255, α = 2/255)" in differs["training attack"]
     assert study.caption() == (
         "Preset `paper`: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs; "
-        "PGD-10, ℓ∞ ε = 4/255; seeds 1, 2, 3. "
+        "PGD-10, ℓ∞ ε = 4/255, α = 1/255; seeds 1, 2, 3. "
         "Differs from the paper in number of images, width, epochs and training attack."
     )
     assert "Differs" not in Study.of("paper", precision="float32").caption()
@@ -178,6 +178,17 @@ def test_a_chapter_that_takes_one_seed_shows_the_first():
     one = DECLARED.replace("quick", "paper") + "\nseed: int = None"
     assert Study.from_notebook(cells(one)).seeds == (1,)
     assert Study.from_notebook(cells(one.replace("seed:", "seeds:"))).seeds == (1, 2, 3)
+
+
+def test_settings_that_differ_have_names_that_differ():
+    studies = [Study.of(), Study.of(alpha=1), Study.of(steps=5), Study.of(precision="bfloat16")]
+    assert len({str(study) for study in studies}) == len(studies)
+
+
+def test_a_folder_of_images_is_the_same_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = Study.of(dataset="imagefolder:my@lab/images@64")
+    assert study.dataset == f"imagefolder:{tmp_path}/my@lab/images@64"
 
 
 def test_a_folder_of_images_gives_a_name_that_a_file_can_have():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rnc import data, experiments, measure, nearest_class_centre, simplex_etf
+from rnc import data, experiments, explorer, measure, nearest_class_centre, plots, simplex_etf
 from rnc.models import features
 from rnc.training import Checkpoint, OutOfTime, build
 
@@ -146,6 +146,25 @@ def test_the_drawing_keeps_distances_between_its_means(images):
     # every point is at its vertex, and so is each predicted mean
     assert np.array(drawn["points"][0])[::50] == pytest.approx(flat, abs=1e-3)
     assert np.array(drawn["predicted_means"][0]) == pytest.approx(flat, abs=1e-3)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_few_classes_are_drawn_in_three_dimensions_too(k):
+    y = torch.arange(6 * k) % k
+    h = simplex_etf(k, 8)[y]
+    none = torch.zeros(0)
+    few = data.Images(none, y, none, none, tuple("abc"[:k]), (), ())
+    drawing = experiments.Drawing(few, {"clean": (h[:, :k], h), "pgd": (h[:, :k], h)})
+    drawing.add(torch.eye(k)[y], h)
+    record = {
+        "classes": list(few.classes),
+        "sweep": {"eps": [0]},
+        "settings": {"attack": {"eps": 0}},
+        "drawing": experiments.plain(drawing.result()),
+    }
+    assert np.array(record["drawing"]["points"][0]).shape == (6 * k, 3)
+    assert explorer.simplex({"ST": record}).data
+    assert plots.simplex({"ST": record}).axes
 
 
 def test_rows_measured_before_are_not_measured_again(images, network):

@@ -337,7 +337,9 @@ def test_a_kept_record_is_found_without_the_store(empty_store, tiny, tmp_path, m
     assert runs.record(training, tiny.attack) == first
     assert runs.found(study) == [{"ST": first}, {}]
     assert runs.recorded() == {
-        "digits; VGG11 of width 2; 3 epochs; PGD-2, ℓ∞ ε = 8/255; seed 0": [{"ST": first}]
+        "digits; VGG11 of width 2; 3 epochs; PGD-2, ℓ∞ ε = 8/255, α = 2/255; seed 0": [
+            {"ST": first}
+        ]
     }
     # small, and a list per line, so that two versions can be compared
     lines = path.read_text().splitlines()
