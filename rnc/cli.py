@@ -80,7 +80,7 @@ def grid(file: Path, device: str | None = None, minutes: float = math.inf, long:
         raise ParameterError(
             f"file must be a TOML list of [[run]] tables; got {file} ({error!r})"
         ) from error
-    devices, jobs, allowed = set(), [], [], [name for name in SETTINGS if name != "device"]
+    devices, jobs, allowed = set(), [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
         only = entry.pop("only", VARIANTS)
         if unknown := [name for name in entry if name not in allowed]:
