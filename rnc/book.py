@@ -257,7 +257,7 @@ def _setting(notebook: nbformat.NotebookNode) -> str:
     for cell in notebook.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, parameters)
-    if "preset" not in parameters:
+    if "norm" not in parameters and "preset" not in parameters:
         return ""
     study = Study.from_notebook(parameters)
     if "model" in parameters:
