@@ -20,7 +20,7 @@ from rnc.collapse import (
 )
 from rnc.config import Attack, ParameterError, Study, Training
 from rnc.models import features
-from rnc.runs import by_network, found, record, recorded, records
+from rnc.runs import by_network, found, record, recorded, records, side_by_side
 from rnc.survey import Survey, survey
 from rnc.training import objective, train
 
@@ -47,6 +47,7 @@ __all__ = [
     "record",
     "recorded",
     "records",
+    "side_by_side",
     "simplex_alignment",
     "simplex_deviation",
     "simplex_etf",

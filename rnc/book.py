@@ -73,7 +73,7 @@ def pdf() -> None:
     """Prints the whole book, as it was last rendered, to _build/book.pdf."""
     if not SOURCE.exists():
         raise UserError("there is no book to print yet; make book makes it")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    browser = find_browser()
     if browser is None:
         raise UserError(f"printing needs a browser: one of {', '.join(BROWSERS)} on the path")
     _jupyter_book("singlehtml")
@@ -93,6 +93,11 @@ def pdf() -> None:
         stderr=subprocess.DEVNULL,
     )
     print(f"\nThe book is printed: {place}")
+
+
+def find_browser() -> str | None:
+    """The path of the first of BROWSERS that is installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 def _jupyter_book(builder: str) -> None:
@@ -165,8 +170,7 @@ def refresh() -> None:
 
 def _fragments(study: Study) -> dict[str, str]:
     """Parts of pages that are made from records: name of a file to HTML."""
-    own = {str(s): runs.found(s) for s in (Study.of(), study)}
-    scales = own | runs.recorded() | own  # these first, and not replaced
+    scales = runs.side_by_side(study)
     judged = claims.Scales({scale: claims.judge(seeds) for scale, seeds in scales.items()})
     touched = explorer.simplex(runs.records(study, "ST", "AT", "TRADES"))
     return {

@@ -29,7 +29,7 @@ from rnc.training import OutOfTime
 
 Job = tuple[Training, Attack]
 SETTINGS = inspect.signature(Study.of).parameters
-VARIANTS = ["st", "at", "trades", "trades-frozen"]
+VARIANTS = [training.variant for training in Study.of().variants()]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -92,9 +92,6 @@ def grid(file: Path, device: str | None = None, minutes: float = math.inf, long:
         jobs += _jobs(study, only)
     if len(devices) > 1:
         raise ParameterError(f"device must be given; presets want {' and '.join(sorted(devices))}")
-    for job in jobs:
-        if runs.find(*job) is not None:  # by a run that did not keep it
-            runs.keep(*job)
     _compute(jobs, devices.pop(), minutes, long, keep=True)
 
 
@@ -154,7 +151,12 @@ def _jobs(study: Study, only: list[str]) -> list[Job]:
 def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: bool = False) -> None:
     """Makes the records that are missing, several side by side on a CPU, in order."""
     deadline = time.time() + 60 * minutes
-    missing = [job for job in jobs if runs.find(*job) is None]
+    missing = []
+    for job in jobs:
+        if runs.find(*job) is None:
+            missing.append(job)
+        elif keep:  # made by a run that did not keep it
+            runs.keep(*job)
     print(f"networks: {len(jobs)}, recorded: {len(jobs) - len(missing)}", flush=True)
     if not missing:
         return

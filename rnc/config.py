@@ -53,8 +53,12 @@ def _one_of(name: str, value: object, allowed) -> None:
         )
 
 
+def _is_folder(dataset: object) -> bool:
+    return isinstance(dataset, str) and dataset.startswith(FOLDER) and dataset != FOLDER
+
+
 def _dataset(value: object) -> None:
-    if isinstance(value, str) and value.startswith(FOLDER) and value != FOLDER:
+    if _is_folder(value):
         return
     if value not in DATASETS:
         raise ParameterError(
@@ -512,7 +516,7 @@ def named_seeds(seeds: Iterable[int]) -> str:
 
 def _absolute(dataset: Any) -> Any:
     """A folder of images is the same one whatever folder a notebook runs in."""
-    if isinstance(dataset, str) and dataset.startswith(FOLDER) and dataset != FOLDER:
+    if _is_folder(dataset):
         return FOLDER + str(Path(dataset.removeprefix(FOLDER)).expanduser().absolute())
     return dataset
 

@@ -227,6 +227,12 @@ def recorded() -> dict[str, list[dict[str, dict]]]:
     }
 
 
+def side_by_side(study: Study) -> dict[str, list[dict[str, dict]]]:
+    """What there is of the quick preset, of a study, and of all that is kept, as `recorded`."""
+    own = {str(s): found(s) for s in (Study.of(), study)}
+    return own | recorded() | own  # these first, and not replaced
+
+
 def weights(training: Training, device: str = "cpu") -> list[Checkpoint]:
     """Weights of a training at its snapshots; trained first if they are not in the store."""
     with _locked(folder(training)):

@@ -1,11 +1,10 @@
 """The built book in Debian's Chromium, or whichever is on the path."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from rnc.book import BROWSERS
+from rnc.book import BROWSERS, find_browser
 
 BOOK = Path(__file__).resolve().parents[2] / "_build" / "html"
 SWITCHES = [
@@ -18,7 +17,7 @@ SWITCHES = [
 
 @pytest.fixture(scope="session")
 def browser():
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = find_browser()
     if path is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
     from playwright.sync_api import sync_playwright
