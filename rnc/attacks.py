@@ -20,6 +20,28 @@ from rnc.models import frozen
 Model = Callable[[Tensor], Tensor]
 
 
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The largest other logit minus that of the label: above 0 where a point is misclassified.
+
+    The loss of Carlini and Wagner (2017). Unlike the cross-entropy its gradient does not vanish
+    where a network is sure of itself, and it does not depend on the scale of the logits.
+
+    Args:
+        logits: N x K; y: labels, N.
+
+    Returns:
+        N margins.
+    """
+    label = y[:, None]
+    return logits.scatter(1, label, -torch.inf).amax(1) - logits.gather(1, label).squeeze(1)
+
+
+LOSSES = {  # by name, N x K logits and N labels to N losses
+    "cross_entropy": lambda logits, y: F.cross_entropy(logits, y, reduction="none"),
+    "margin": margin,
+}
+
+
 def pgd(
     model: Model,
     x: Tensor,
@@ -29,12 +51,13 @@ def pgd(
     alpha: float,
     steps: int,
     norm: str = "linf",
+    loss: str = "cross_entropy",
     targeted: bool = False,
     random_start: bool = True,
     generator: Generator | None = None,
     check: bool = True,
 ) -> Tensor:
-    """Projected gradient descent on the cross-entropy (Madry et al. 2018).
+    """Projected gradient descent (Madry et al. 2018).
 
     Args:
         model: from images to logits, N x K.
@@ -43,6 +66,7 @@ def pgd(
         eps, alpha: radius and step, in image units; `eps` 0 gives back x.
         steps: number of steps.
         norm: "linf" or "l2"; an l2 step has length alpha.
+        loss: "cross_entropy" or "margin"; see `margin`.
         targeted: minimise the loss instead of maximising it.
         random_start: start at a random point of the ball, not at x.
         generator: source of the random start, on the device of x.
@@ -53,18 +77,20 @@ def pgd(
         Perturbed images: in [0, 1], at most `eps` from x.
 
     Raises:
-        ValueError: a size, the norm or the range of x is not allowed.
+        ValueError: a size, the norm, the loss or the range of x is not allowed.
     """
     _check(x if check else None, eps, alpha, steps, norm)
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}; got {loss!r}")
     project = _projection(x, eps, norm)
     start = project(x + _uniform(x, eps, norm, generator)) if random_start else x
     sign = -1 if targeted else 1
 
-    def loss(adversarial: Tensor) -> Tensor:
-        return sign * F.cross_entropy(model(adversarial), y, reduction="sum")
+    def ascended(adversarial: Tensor) -> Tensor:
+        return sign * LOSSES[loss](model(adversarial), y).sum()
 
     with frozen(model) if isinstance(model, nn.Module) else nullcontext():
-        return _ascend(loss, start, project, eps, alpha, steps, norm)
+        return _ascend(ascended, start, project, eps, alpha, steps, norm)
 
 
 def trades_perturbation(

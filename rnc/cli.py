@@ -27,7 +27,7 @@ from rnc import claims, data, progress, runs
 from rnc.config import PRESETS, Attack, ParameterError, Study, Training, UserError
 from rnc.training import OutOfTime
 
-Job = tuple[Training, Attack]
+Job = tuple[Training, Attack, bool]  # and whether under stronger attacks too
 SETTINGS = inspect.signature(Study.of).parameters
 VARIANTS = [training.variant for training in Study.of().variants()]
 
@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> None:
                 command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
         if name == "run":
             command.add_argument("--only", nargs="+", help=f"some of {', '.join(VARIANTS)}")
+            command.add_argument(
+                "--stronger", action="store_true", help="under stronger attacks too"
+            )
         if name in ("run", "grid"):
             command.add_argument("--minutes", type=float, help="stop by then; go on next time")
             command.add_argument(
@@ -59,15 +62,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def run(
-    only: list[str] = VARIANTS, minutes: float = math.inf, long: bool = False, **settings
+    only: list[str] = VARIANTS,
+    minutes: float = math.inf,
+    long: bool = False,
+    stronger: bool = False,
+    **settings,
 ) -> None:
     """Train and measure the networks of a study."""
     study = Study.of(**settings)
     print(study, flush=True)
-    jobs = _jobs(study, only)
-    # the longest first, so that the last ones to end are short
-    jobs.sort(key=lambda job: job[0].method == "st")
-    _compute(jobs, study.device, minutes, long)
+    _run(study, only, study.seeds if stronger else (), minutes, long)
 
 
 def grid(file: Path, device: str | None = None, minutes: float = math.inf, long: bool = False):
@@ -82,14 +86,13 @@ def grid(file: Path, device: str | None = None, minutes: float = math.inf, long:
         ) from error
     devices, jobs, allowed = set(), [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
-        only = entry.pop("only", VARIANTS)
+        only, stronger = entry.pop("only", VARIANTS), entry.pop("stronger", False)
         if unknown := [name for name in entry if name not in allowed]:
-            raise ParameterError(
-                f"{file} has a setting {unknown[0]!r}; allowed are only, {', '.join(allowed)}"
-            )
+            known = ", ".join(["only", "stronger", *allowed])
+            raise ParameterError(f"{file} has a setting {unknown[0]!r}; allowed are {known}")
         study = Study.of(**entry, device=device)
         devices.add(study.device)
-        jobs += _jobs(study, only)
+        jobs += _jobs(study, only, study.seeds if stronger else ())
     if len(devices) > 1:
         raise ParameterError(f"device must be given; presets want {' and '.join(sorted(devices))}")
     _compute(jobs, devices.pop(), minutes, long, keep=True)
@@ -105,7 +108,9 @@ def show_claims(**settings) -> None:
 def book(**settings) -> None:
     """Run every notebook and render the book."""
     study = Study.of(**settings)
-    run(**settings)
+    print(study, flush=True)
+    # the chapter on stronger attacks shows one seed, as most do
+    _run(study, VARIANTS, study.seeds[:1])
     if study.preset != "quick":
         run()  # the page on claims compares
     from rnc import book as renderer  # Jupyter is not needed for the other commands
@@ -140,12 +145,31 @@ COMMANDS = {
 }
 
 
-def _jobs(study: Study, only: list[str]) -> list[Job]:
-    """The networks of a study, seed by seed."""
+def _run(
+    study: Study,
+    only: list[str],
+    stronger: tuple[int, ...],
+    minutes: float = math.inf,
+    long: bool = False,
+) -> None:
+    jobs = _jobs(study, only, stronger)
+    # the longest first, so that the last ones to end are short
+    jobs.sort(key=lambda job: job[0].method == "st")
+    _compute(jobs, study.device, minutes, long)
+
+
+def _jobs(study: Study, only: list[str], stronger: tuple[int, ...] = ()) -> list[Job]:
+    """The networks of a study, seed by seed; at seeds in `stronger` under those attacks too."""
     if unknown := [name for name in only if name not in VARIANTS]:
         raise ParameterError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
     networks = [t for seed in study.seeds for t in study.variants(seed) if t.variant in only]
-    return [(training, study.attack) for training in networks]
+    return [(training, study.attack, training.seed in stronger) for training in networks]
+
+
+def _parts(job: Job) -> list[Job]:
+    """The results of a job: its record, and if asked for what stronger attacks change of it."""
+    training, attack, stronger = job
+    return [(training, attack, False), (training, attack, True)][: 1 + stronger]
 
 
 def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: bool = False) -> None:
@@ -153,18 +177,20 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
     deadline = time.time() + 60 * minutes
     missing = []
     for job in jobs:
-        if runs.find(*job) is None:
+        if not all(runs.find(*part) for part in _parts(job)):
             missing.append(job)
         elif keep:  # made by a run that did not keep it
-            runs.keep(*job)
+            _keep(job)
     print(f"networks: {len(jobs)}, recorded: {len(jobs) - len(missing)}", flush=True)
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1) if device == "cpu" else 1
     check = runs.cost.seconds if long or math.isfinite(minutes) else runs.check_length
-    estimate = sum(check(*job, device) for job in missing) / workers
-    print(f"about {runs.cost.spoken(estimate)}, {workers} at a time", flush=True)
-    for training, _ in missing:  # what is wrong with the data is said before anything begins
+    estimate = sum(
+        check(training, attack, device, stronger) for training, attack, stronger in missing
+    )
+    print(f"about {runs.cost.spoken(estimate / workers)}, {workers} at a time", flush=True)
+    for training, *_ in missing:  # what is wrong with the data is said before anything begins
         data.load(training.dataset, "cpu", training.per_class)
     context = multiprocessing.get_context("spawn")
     rows = context.Queue()
@@ -175,7 +201,7 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
         futures = {pool.submit(_record, *job, device, deadline): job for job in missing}
         try:
             for number, future in enumerate(as_completed(futures), start=1):
-                training, attack = futures[future]
+                training, *_ = futures[future]
                 name = f"{training.slug}: {training.label}, seed {training.seed}"
                 try:
                     end = future.result()["trajectory"]
@@ -190,7 +216,7 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
                     print(f"{number} of {len(missing)} failed: {name}: {reason}", flush=True)
                     continue
                 if keep:
-                    runs.keep(training, attack)
+                    _keep(futures[future])
                 print(
                     f"{number} of {len(missing)} done: {name}: "
                     f"accuracy {end['clean']['accuracy'][-1]:.3f} clean, "
@@ -208,10 +234,20 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
         sys.exit(1)
 
 
-def _record(training: Training, attack: Attack, device: str, deadline: float) -> dict:
+def _record(
+    training: Training, attack: Attack, stronger: bool, device: str, deadline: float
+) -> dict:
     if time.time() > deadline:
         raise OutOfTime(f"{training.slug} was not begun")
-    return runs.record(training, attack, device, long=True, deadline=deadline)
+    record = runs.record(training, attack, device, long=True, deadline=deadline)
+    if stronger:
+        runs.record_stronger(training, attack, device, long=True, deadline=deadline)
+    return record
+
+
+def _keep(job: Job) -> None:
+    for part in _parts(job):
+        runs.keep(*part)
 
 
 def _begin_worker(rows) -> None:

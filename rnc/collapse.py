@@ -226,6 +226,25 @@ def nearest_class_centre(features: Tensor, means: Tensor) -> Tensor:
     return torch.cat(out)
 
 
+def ncc_logits(features: Tensor, means: Tensor) -> Tensor:
+    """The NCC classifier as a linear one, which an attack can differentiate.
+
+    |h - mu_c|^2 differs from -2 times these logits by |h|^2, the same for every class, so that
+    the largest logit is that of the nearest mean.
+
+    Args:
+        features: N x ... (flattened to N x D).
+        means: class means, K x D.
+
+    Returns:
+        Logits, N x K, in the precision of the features.
+    """
+    origin = means.mean(0)  # distances near the data keep their digits
+    centres = (means - origin).to(features.dtype)
+    h = features.flatten(1) - origin.to(features.dtype)
+    return h @ centres.T - centres.square().sum(1) / 2
+
+
 def angles_between(a: Tensor, b: Tensor) -> Tensor:
     """Angles between the rows of two matrices, in radians.
 

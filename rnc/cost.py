@@ -8,19 +8,25 @@ import torch
 from torch.nn import functional as F
 
 from rnc import data
+from rnc.attacks import LOSSES
 from rnc.config import Attack, Training
 from rnc.experiments import SWEEP
 from rnc.models import MODELS
+from rnc.stronger import STEPS
 from rnc.training import autocast, reproducible
 
 BATCH = {"cpu": 32, "cuda": 128}
+LAYERS = 9  # about as many as a network has
 CIFAR = {"cifar10": (10, 5000, 1000), "cifar100": (100, 500, 100)}  # classes, images per class
 
 
-def seconds(training: Training, attack: Attack, device: str = "cpu") -> float:
+def seconds(
+    training: Training, attack: Attack, device: str = "cpu", stronger: bool = False
+) -> float:
     """An estimate of the time that a run takes on a device, from its beginning to its record.
 
-    Data are loaded if their size is not known otherwise; CIFAR is not.
+    With `stronger`, also under those attacks. Data are loaded if their size is not known
+    otherwise; CIFAR is not.
     """
     points, test_points, classes, shape = _size(training)
     # In forward passes of one image. A step of PGD is two, a step of training is three; TRADES
@@ -31,6 +37,8 @@ def seconds(training: Training, attack: Attack, device: str = "cpu") -> float:
     snapshot = points * (2 * attacked + 4)
     end = points * (len(SWEEP[attack.norm]) * (attacked + 1) + 4) + test_points * (attacked + 2)
     passes = training.epochs * epoch + len(training.snapshots()) * snapshot + end
+    if stronger:  # on the network, targeted, on its NCC classifier; and on that of each layer
+        passes += points * (3 * len(LOSSES) * 2 * STEPS + (LAYERS + 2) * attacked)
     return passes * _pass_seconds(training, classes, shape, torch.device(device))
 
 

@@ -164,9 +164,19 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def features(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor, dict]:
+    """Logits of a network and the outputs of some of its layers, for one batch, as numbers.
+
+    The network is read in eval mode and left as it was; arguments, result and errors as in
+    `outputs`.
+    """
+    with frozen(model):
+        return outputs(model, x, layers)
+
+
+def outputs(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor, dict]:
     """Logits of a network and the outputs of some of its layers, for one batch.
 
-    The network is read in eval mode and left as it was.
+    They can be differentiated, and the network is in whatever mode it is in.
 
     Args:
         model: any network.
@@ -179,7 +189,7 @@ def features(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor
     Raises:
         KeyError: a layer is not in the network, or was not used by it.
     """
-    modules, outputs = dict(model.named_modules()), {}
+    modules, found = dict(model.named_modules()), {}
     layers = list(layers)
     for name in layers:
         if name not in modules:
@@ -187,16 +197,15 @@ def features(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor
 
     def keep(name: str):
         # a copy: a ReLU that works in place would change what it is given
-        return lambda module, inputs, output: outputs.update({name: output.flatten(1).clone()})
+        return lambda module, inputs, output: found.update({name: output.flatten(1).clone()})
 
     handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
     try:
-        with frozen(model):
-            logits = model(x)
+        logits = model(x)
     finally:
         for handle in handles:
             handle.remove()
     for name in layers:
-        if name not in outputs:
+        if name not in found:
             raise KeyError(f"the network has a layer {name!r} but did not use it")
-    return logits, outputs
+    return logits, found

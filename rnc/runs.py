@@ -4,6 +4,7 @@
     <store>/v1/<slug of the training>/epoch-0042.npz      weights after 42 epochs
     <store>/v1/<slug of the training>/<attack>.rows.json  measurements of some snapshots
     <store>/v1/<slug of the training>/<attack>.json       the record: all of them
+    <store>/v1/<slug of the training>/<attack>.stronger.json   what stronger attacks change
 
 The store is the folder `runs` of a checkout, or ~/.cache/rnc of an installed package, or
 what the environment variable RNC_STORE names. Weights are NumPy archives without pickled
@@ -26,6 +27,7 @@ import re
 import shutil
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -36,9 +38,11 @@ from filelock import FileLock, Timeout
 
 from rnc import cost, data, experiments
 from rnc.config import METHODS, Attack, Study, Training, UserError, key, named_seeds
+from rnc.stronger import measure_stronger, under_stronger
 from rnc.training import Checkpoint, build, train
 
 VERSION = 1  # raise it when the same settings give other results: older ones are not read then
+STRONGER = ".stronger.json"
 LONG = 3 * 3600  # seconds on a CPU that nobody waits for without having been asked
 
 
@@ -69,9 +73,12 @@ def folder(training: Training) -> Path:
     return store() / f"v{VERSION}" / training.slug
 
 
-def find(training: Training, attack: Attack) -> dict | None:
-    """The record of a run, of this machine or of the book; None where there is none."""
-    paths = (_record_path(root, training, attack) for root in (store(), kept()))
+def find(training: Training, attack: Attack, stronger: bool = False) -> dict | None:
+    """The record of a run, of this machine or of the book; None where there is none.
+
+    With `stronger`, what `record_stronger` gives.
+    """
+    paths = (_record_path(root, training, attack, stronger) for root in (store(), kept()))
     return next((found for path in paths if (found := _read_json(path)) is not None), None)
 
 
@@ -104,17 +111,9 @@ def record(
         Diverged: the training's loss or weights are no longer finite.
         OutOfTime: the deadline came first.
     """
-    if (found := find(training, attack)) is not None:
-        return found
-    if not long and device == "cpu":
-        check_length(training, attack, device)
-    path = _record_path(store(), training, attack)
-    with _locked(path.parent):
-        if (found := find(training, attack)) is not None:  # another process was faster
-            return found
-        images = data.load(training.dataset, device, training.per_class)
-        snapshots, end = _trained(training, images, deadline)
-        rows_path = path.with_suffix(".rows.json")
+    rows_path = _record_path(store(), training, attack).with_suffix(".rows.json")
+
+    def measure(images: data.Images, snapshots: list[Checkpoint], end: Checkpoint) -> dict:
         rows = {int(epoch): row for epoch, row in (_read_json(rows_path) or {}).items()}
 
         def keep_row(epoch: int, row: dict) -> None:
@@ -124,11 +123,60 @@ def record(
         measured = experiments.measure_run(
             training, attack, images, snapshots, rows, keep_row, deadline
         )
+        return {"history": experiments.plain(experiments.columns(end.history))} | measured
+
+    found = _made(training, attack, False, device, long, deadline, measure)
+    rows_path.unlink(missing_ok=True)
+    return found
+
+
+def record_stronger(
+    training: Training,
+    attack: Attack,
+    device: str = "cpu",
+    *,
+    long: bool = False,
+    deadline: float = math.inf,
+) -> dict:
+    """What stronger and adaptive attacks change of a record; see `rnc.stronger`.
+
+    Looked up, or else measured, on a network that is trained first if its weights are not in
+    the store. Arguments and errors as in `record`.
+
+    Returns:
+        See `rnc.stronger.measure_stronger`; with `settings`, `deviations` and `environment`.
+    """
+
+    def measure(images: data.Images, snapshots: list[Checkpoint], end: Checkpoint) -> dict:
+        return measure_stronger(training, attack, images, snapshots[-1])
+
+    return _made(training, attack, True, device, long, deadline, measure)
+
+
+def _made(
+    training: Training,
+    attack: Attack,
+    stronger: bool,
+    device: str,
+    long: bool,
+    deadline: float,
+    measure: Callable[[data.Images, list[Checkpoint], Checkpoint], dict],
+) -> dict:
+    """Finds a result, or trains, measures and stores it, with where it comes from."""
+    if (found := find(training, attack, stronger)) is not None:
+        return found
+    if not long and device == "cpu":
+        check_length(training, attack, device, stronger)
+    path = _record_path(store(), training, attack, stronger)
+    with _locked(path.parent):
+        if (found := find(training, attack, stronger)) is not None:  # another process was faster
+            return found
+        images = data.load(training.dataset, device, training.per_class)
+        snapshots, end = _trained(training, images, deadline)
         result = {
             "settings": {"training": asdict(training), "attack": asdict(attack)},
             "deviations": training.deviations(),
-            "history": experiments.plain(experiments.columns(end.history)),
-            **measured,
+            **measure(images, snapshots, end),
             "environment": {
                 **experiments.environment(images.x.device),
                 "training_seconds": round(end.seconds, 1),
@@ -136,17 +184,16 @@ def record(
         }
         text = _lines(result)
         _write(path, text.encode())
-        rows_path.unlink(missing_ok=True)
         return json.loads(text)
 
 
-def check_length(training: Training, attack: Attack, device: str) -> float:
-    """An estimate of the seconds that a record takes to make.
+def check_length(training: Training, attack: Attack, device: str, stronger: bool = False) -> float:
+    """An estimate of the seconds that `record` takes, or `record_stronger`.
 
     Raises:
         TooLong: they are many hours, on a CPU.
     """
-    estimate = cost.seconds(training, attack, device)
+    estimate = cost.seconds(training, attack, device, stronger)
     if device == "cpu" and estimate > LONG:
         raise TooLong(
             f"there is no record of {training.label}, seed {training.seed}, on "
@@ -157,24 +204,27 @@ def check_length(training: Training, attack: Attack, device: str) -> float:
     return estimate
 
 
-def keep(training: Training, attack: Attack) -> Path:
+def keep(training: Training, attack: Attack, stronger: bool = False) -> Path:
     """Copies the record of a run to those of the book; says where it is."""
-    path = _record_path(kept(), training, attack)
+    path = _record_path(kept(), training, attack, stronger)
     if not path.exists():
-        record = _record_path(store(), training, attack).read_bytes()
+        record = _record_path(store(), training, attack, stronger).read_bytes()
         with _writing(path.parent, "RNC_RECORDS"):
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, record)
     return path
 
 
-def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, dict]:
+def records(
+    study: Study, *labels: str, seed: int | None = None, stronger: bool = False
+) -> dict[str, dict]:
     """Records of a study's networks by name: ST, AT, TRADES, TRADES (frozen BN).
 
     Args:
         study: the networks, the attack and the device.
         labels: which of the networks; none given: all four.
         seed: one of the study's seeds; None: its first.
+        stronger: as if the attacks of `rnc.stronger` had been the study's.
 
     Raises:
         ValueError: there is no such network.
@@ -182,10 +232,13 @@ def records(study: Study, *labels: str, seed: int | None = None) -> dict[str, di
     known = [training.label for training in study.variants(seed)]
     if unknown := [label for label in labels if label not in known]:
         raise ValueError(f"there is no network {unknown[0]!r}; there are {', '.join(known)}")
+    chosen = [t for t in study.variants(seed) if not labels or t.label in labels]
+    found = {t.label: record(t, study.attack, study.device) for t in chosen}
+    if not stronger:
+        return found
     return {
-        training.label: record(training, study.attack, study.device)
-        for training in study.variants(seed)
-        if not labels or training.label in labels
+        t.label: under_stronger(found[t.label], record_stronger(t, study.attack, study.device))
+        for t in chosen
     }
 
 
@@ -211,6 +264,8 @@ def recorded() -> dict[str, list[dict[str, dict]]]:
     """
     there = []
     for path in sorted(kept().glob(f"v{VERSION}/*/*.json")):
+        if path.name.endswith(STRONGER):
+            continue
         if (record := _read_json(path)) is not None:
             settings = record["settings"]["training"]
             inner = settings["attack"] and Attack(**settings["attack"])
@@ -239,8 +294,9 @@ def weights(training: Training, device: str = "cpu") -> list[Checkpoint]:
         return _trained(training, data.load(training.dataset, device, training.per_class))[0]
 
 
-def _record_path(root: Path, training: Training, attack: Attack) -> Path:
-    return root / f"v{VERSION}" / training.slug / f"{attack.slug}-{key(attack)}.json"
+def _record_path(root: Path, training: Training, attack: Attack, stronger: bool = False) -> Path:
+    end = STRONGER if stronger else ".json"
+    return root / f"v{VERSION}" / training.slug / f"{attack.slug}-{key(attack)}{end}"
 
 
 def _trained(

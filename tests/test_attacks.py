@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rnc import gaussian, pgd, trades_perturbation
+from rnc.attacks import LOSSES, margin
 from rnc.models import VGG11
 
 with warnings.catch_warnings():
@@ -72,6 +73,7 @@ attack_settings = given(
     eps=st.floats(0, 2),
     alpha=st.floats(0, 2),
     steps=st.integers(1, 3),
+    loss=st.sampled_from(list(LOSSES)),
     targeted=st.booleans(),
     seed=st.integers(0, 1000),
 )
@@ -80,13 +82,12 @@ attack_settings = given(
 @attack_settings
 @settings(max_examples=30, deadline=None)
 def test_pgd_stays_in_the_ball_and_in_the_range(
-    model, batch, norm, eps, alpha, steps, targeted, seed
+    model, batch, norm, eps, alpha, steps, loss, targeted, seed
 ):
     x, y = batch
     g = torch.Generator().manual_seed(seed)
-    out = pgd(
-        model, x, y, eps=eps, alpha=alpha, steps=steps, norm=norm, targeted=targeted, generator=g
-    )
+    size = {"eps": eps, "alpha": alpha, "steps": steps, "norm": norm}
+    out = pgd(model, x, y, **size, loss=loss, targeted=targeted, generator=g)
     _assert_near(out, x, eps, norm)
 
 
@@ -176,6 +177,35 @@ def test_trades_climbs_the_divergence_from_the_clean_output(model, batch):
     assert divergence(out) > 10 * divergence(noisy)
 
 
+def test_the_margin_is_above_zero_where_a_point_is_misclassified(generator):
+    logits = torch.randn(200, 5, dtype=torch.float64, generator=generator)
+    y = torch.randint(5, (200,), generator=generator)
+    by_hand = [
+        max(z for c, z in enumerate(row) if c != label) - row[label]
+        for row, label in zip(logits.tolist(), y.tolist(), strict=True)
+    ]
+    assert margin(logits, y).tolist() == by_hand
+    assert torch.equal(margin(logits, y) > 0, logits.argmax(1) != y)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_a_step_on_the_margin_of_a_linear_model_is_known(targeted):
+    """Up from the weights of the label to those of the largest other logit."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).double()
+    x, y = 0.4 + 0.2 * torch.rand(5, 3, 2, 2, dtype=torch.float64), torch.arange(5) % 3
+    logits, weight = model(x), model[1].weight
+    other = torch.stack(
+        [row.index_fill(0, c, -1e9) for row, c in zip(logits, y, strict=True)]
+    ).argmax(1)
+    direction = (weight[other] - weight[y]).sign().view_as(x) * (-1 if targeted else 1)
+    out = pgd(
+        model, x, y, eps=0.1, alpha=0.03, steps=1, loss="margin", targeted=targeted,
+        random_start=False,
+    )  # fmt: skip
+    assert torch.allclose(out, x + 0.03 * direction, atol=1e-12, rtol=0)
+
+
 def test_noise_has_the_size_of_the_attack():
     x = torch.full((200, 3, 16, 16), 0.5)
     g = torch.Generator().manual_seed(0)
@@ -191,6 +221,7 @@ def test_noise_has_the_size_of_the_attack():
         ({"norm": "l3"}, "norm must be 'linf' or 'l2'; got 'l3'"),
         ({"eps": -1}, "must not be negative; got -1"),
         ({"steps": 0}, "steps must be at least 1; got 0"),
+        ({"loss": "hinge"}, "loss must be one of cross_entropy, margin; got 'hinge'"),
         ({"x": torch.full((6, 3, 16, 16), 2.0)}, r"images must be in \[0, 1\]; got \[2, 2\]"),
     ],
 )

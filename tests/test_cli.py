@@ -45,6 +45,17 @@ def test_a_grid_stops_goes_on_and_skips_what_is_recorded(folders):
     assert lost.exists()
 
 
+def test_a_grid_can_ask_for_stronger_attacks(folders):
+    grid = folders / "grid.toml"
+    grid.write_text(f'[[run]]\n{TINY}only = ["st"]\n')
+    assert "1 of 1 done: " in rnc("grid", grid, cwd=folders).stdout
+    grid.write_text(f'[[run]]\n{TINY}only = ["st"]\nstronger = true\n')
+    again = rnc("grid", grid, cwd=folders)
+    assert "networks: 1, recorded: 0" in again.stdout
+    assert sorted(len(path.suffixes) for path in (folders / "records").rglob("*.json")) == [1, 2]
+    assert rnc("grid", grid, cwd=folders).stdout == "networks: 1, recorded: 1\n"
+
+
 def test_a_grid_goes_through_its_list_in_order(folders, monkeypatch):
     jobs = []
     monkeypatch.setattr(cli, "_compute", lambda found, *rest, **named: jobs.extend(found))
@@ -53,7 +64,7 @@ def test_a_grid_goes_through_its_list_in_order(folders, monkeypatch):
         f'[[run]]\n{TINY}seed = 3\nonly = ["at"]\n\n[[run]]\n{TINY}seeds = [2, 1]\nonly = ["st"]\n'
     )
     cli.main(["grid", str(grid)])
-    assert [(t.label, t.seed) for t, _ in jobs] == [("AT", 3), ("ST", 2), ("ST", 1)]
+    assert [(t.label, t.seed) for t, *_ in jobs] == [("AT", 3), ("ST", 2), ("ST", 1)]
 
 
 @pytest.mark.parametrize(
@@ -65,13 +76,16 @@ def test_the_books_own_grids_can_be_read(path, monkeypatch):
     cli.main(["grid", str(path)])
     assert len(set(jobs)) == len(jobs) >= 12
     if path.stem == "cifar10-small":  # those records are there
-        assert all(runs.find(*job) for job in jobs)
+        assert all(runs.find(*part) for job in jobs for part in cli._parts(job))
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[[run]]\nepoch = 3\n", "has a setting 'epoch'; allowed are only, preset, dataset"),
+        (
+            "[[run]]\nepoch = 3\n",
+            "has a setting 'epoch'; allowed are only, stronger, preset, dataset",
+        ),
         ('[[run]]\nonly = ["sst"]\n', "only must be some of st, at, trades, trades-frozen; got"),
         ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
         ("[[run]]\nwidth = 0\n", "width must be a whole number, at least 1; got 0"),
@@ -105,7 +119,7 @@ def test_mistakes_are_said_in_one_sentence(folders):
 
 def test_a_training_that_diverges_does_not_stop_the_others(folders, monkeypatch, capsys):
     jobs = cli._jobs(cli.Study.of(width=2, epochs=2, steps=1), ["st", "at"])
-    broken = (cli.runs.Training(**{**vars(jobs[0][0]), "lr": 1e9}), jobs[0][1])
+    broken = (cli.runs.Training(**{**vars(jobs[0][0]), "lr": 1e9}), *jobs[0][1:])
     with pytest.raises(SystemExit, match="1"):
         cli._compute([broken, jobs[1]], "cpu", minutes=5, long=False)
     said = capsys.readouterr().out

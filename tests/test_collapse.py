@@ -19,6 +19,7 @@ from rnc import (
     simplex_deviation,
     simplex_etf,
 )
+from rnc.collapse import ncc_logits
 
 
 def textbook(h, y, k, w):
@@ -158,6 +159,19 @@ def test_nearest_class_centre_agrees_with_scikit_learn():
     library = NearestCentroid().fit(h, y)
     mine = nearest_class_centre(torch.tensor(h), torch.tensor(library.centroids_))
     assert (mine.numpy() == library.predict(h)).all()
+
+
+def test_ncc_logits_are_half_the_squared_distances_but_for_a_constant():
+    h, y, _ = example(7, 20, 30, 2.0)
+    h = torch.tensor(h)
+    means = torch.stack([h[torch.tensor(y) == c].mean(0) for c in range(7)])
+    logits = ncc_logits(h, means)
+    distances = torch.cdist(h, means).square()
+    rest = logits + distances / 2
+    assert torch.allclose(rest, rest[:, :1].expand(-1, 7))
+    assert torch.equal(logits.argmax(1), nearest_class_centre(h, means))
+    assert torch.equal(ncc_logits(h.view(-1, 2, 10), means), logits)
+    assert ncc_logits(h.float(), means).dtype == torch.float32
 
 
 def test_a_class_without_a_mean_is_never_nearest():

@@ -4,7 +4,7 @@ from torch import nn
 from torchvision.models import resnet18
 
 from rnc import config
-from rnc.models import MODELS, features, frozen
+from rnc.models import MODELS, features, frozen, outputs
 
 
 def test_settings_and_code_name_the_same_models():
@@ -52,6 +52,17 @@ def test_features_work_on_any_network_and_leave_it_alone():
     assert all(torch.equal(t, before[n]) for n, t in model.state_dict().items())
     assert model.training
     assert not model[0]._forward_hooks
+
+
+def test_outputs_can_be_differentiated():
+    model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
+    x = torch.randn(6, 4, requires_grad=True)
+    logits, found = outputs(model, x, ["1"])
+    (gradient,) = torch.autograd.grad(found["1"].sum(), x)
+    by_hand = (model[0](x) > 0).float() @ model[0].weight
+    assert torch.allclose(gradient, by_hand, atol=1e-6)
+    assert torch.equal(logits, model(x))
+    assert not features(model, x, ["1"])[1]["1"].requires_grad
 
 
 def test_a_layer_before_an_in_place_operation_is_kept_as_it_was():

@@ -332,9 +332,12 @@ def test_a_kept_record_is_found_without_the_store(empty_store, tiny, tmp_path, m
     first = runs.record(training, tiny.attack)
     assert runs.recorded() == {}
     path = runs.keep(training, tiny.attack)
+    stronger = runs.record_stronger(training, tiny.attack)
+    runs.keep(training, tiny.attack, stronger=True)
     shutil.rmtree(empty_store)
     monkeypatch.setattr(runs, "train", None)
     assert runs.record(training, tiny.attack) == first
+    assert runs.record_stronger(training, tiny.attack) == stronger
     assert runs.found(study) == [{"ST": first}, {}]
     assert runs.recorded() == {
         "digits; VGG11 of width 2; 3 epochs; PGD-2, ℓ∞ ε = 8/255, α = 2/255; seed 0": [
