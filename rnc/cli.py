@@ -17,6 +17,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import tomllib
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -224,6 +225,8 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
                     flush=True,
                 )
         except KeyboardInterrupt:
+            for worker in multiprocessing.active_children():  # whom nothing told yet
+                worker.terminate()
             pool.shutdown(wait=False, cancel_futures=True)
             sys.exit("stopped; the same command goes on from the last checkpoints")
         except BrokenProcessPool:
@@ -253,7 +256,14 @@ def _keep(job: Job) -> None:
 def _begin_worker(rows) -> None:
     # Ctrl-C ends a worker at once, wherever it is; the store is made for that
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     progress.position = rows.get()
+
+
+def _end_with_parent() -> None:
+    """Whoever kills the command means its workers too."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _value(text: str):

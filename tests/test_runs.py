@@ -110,7 +110,17 @@ def test_the_quick_preset_is_bitwise_the_same_in_another_process(method, monkeyp
     assert again == here
 
 
-def test_ctrl_c_stops_every_worker_and_says_how_to_go_on(empty_store):
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda pid: os.killpg(pid, signal.SIGINT), 1),  # Ctrl-C, as a terminal sends it
+        (lambda pid: os.kill(pid, signal.SIGINT), 1),
+        (lambda pid: os.kill(pid, signal.SIGTERM), -signal.SIGTERM),
+        (lambda pid: os.kill(pid, signal.SIGKILL), -signal.SIGKILL),
+    ],
+    ids=["ctrl-c", "interrupt", "terminate", "kill"],
+)
+def test_whatever_stops_the_command_stops_its_workers(empty_store, stop, code):
     command = [sys.executable, "-m", "rnc", "run", "--width", "2", "--epochs", "500"]
     process = subprocess.Popen(
         command,
@@ -122,10 +132,10 @@ def test_ctrl_c_stops_every_worker_and_says_how_to_go_on(empty_store):
     while not list(empty_store.rglob("epoch-0001.npz")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "the same command goes on from the last checkpoints" in errors
+    stop(process.pid)
+    _, errors = process.communicate(timeout=60)  # waits for the workers, who hold the pipe
+    assert process.returncode == code
+    assert ("the same command goes on from the last checkpoints" in errors) == (code == 1)
     files = {path: path.stat().st_mtime_ns for path in empty_store.rglob("*")}
     time.sleep(2)  # several epochs of a worker that had been left
     assert {path: path.stat().st_mtime_ns for path in empty_store.rglob("*")} == files
