@@ -5,7 +5,7 @@ measure([(features, labels)], num_classes=10, weight=model.fc.weight).nc1
 survey(model, images, labels, ["layer1", "layer4", "avgpool"], model.fc.weight).save("table.csv")
 """
 
-from rnc.attacks import gaussian, pgd, trades_perturbation
+from rnc.attacks import gaussian, margin, pgd, trades_perturbation
 from rnc.claims import Scales, judge
 from rnc.collapse import (
     ClassMeans,
@@ -13,6 +13,7 @@ from rnc.collapse import (
     WithinClass,
     angles_between,
     measure,
+    ncc_logits,
     nearest_class_centre,
     simplex_alignment,
     simplex_deviation,
@@ -40,7 +41,9 @@ __all__ = [
     "found",
     "gaussian",
     "judge",
+    "margin",
     "measure",
+    "ncc_logits",
     "nearest_class_centre",
     "objective",
     "pgd",

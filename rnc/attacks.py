@@ -23,8 +23,9 @@ Model = Callable[[Tensor], Tensor]
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """The largest other logit minus that of the label: above 0 where a point is misclassified.
 
-    The loss of Carlini and Wagner (2017). Unlike the cross-entropy its gradient does not vanish
-    where a network is sure of itself, and it does not depend on the scale of the logits.
+    The loss of Carlini and Wagner (2017). Unlike that of the cross-entropy, its gradient does
+    not vanish where a network is sure of itself, and its direction does not depend on the scale
+    of the logits.
 
     Args:
         logits: N x K; y: labels, N.

@@ -109,6 +109,8 @@ class Verdicts(tuple):
     def __str__(self) -> str:
         return "\n".join(map(str, self))
 
+    __repr__ = __str__
+
     def _repr_html_(self) -> str:
         rows = []
         for v in self:
@@ -134,6 +136,8 @@ class Scales(dict):
         return "\n".join(
             f"{scale}: {', '.join(str(v) for v in verdicts)}" for scale, verdicts in self.items()
         )
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         rows = []
@@ -167,8 +171,8 @@ class Scales(dict):
                 f"<tr><td><a href='{link}'>{claim.id}</a></td>"
                 f"<td class='rnc-statement'>{claim.statement}</td>{verdicts}</tr>"
             )
-        # data, network and seeds are enough of a scale's name here
-        scales = ["; ".join((*scale.split("; ")[:2], scale.split("; ")[-1])) for scale in self]
+        # data, network, epochs and seeds are enough of a scale's name here
+        scales = ["; ".join((*scale.split("; ")[:3], scale.split("; ")[-1])) for scale in self]
         return table(("", "Claim of the paper", *scales), rows)
 
 

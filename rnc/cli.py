@@ -28,7 +28,7 @@ from rnc import claims, data, progress, runs
 from rnc.config import PRESETS, Attack, ParameterError, Study, Training, UserError
 from rnc.training import OutOfTime
 
-Job = tuple[Training, Attack, bool]  # and whether under stronger attacks too
+Job = tuple[Training, Attack, tuple[str, ...]]  # and which of runs.KINDS are wanted
 SETTINGS = inspect.signature(Study.of).parameters
 VARIANTS = [training.variant for training in Study.of().variants()]
 
@@ -88,6 +88,8 @@ def grid(file: Path, device: str | None = None, minutes: float = math.inf, long:
     devices, jobs, allowed = set(), [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
         only, stronger = entry.pop("only", VARIANTS), entry.pop("stronger", False)
+        if not isinstance(stronger, bool):
+            raise ParameterError(f"stronger must be true or false; got {stronger!r} in {file}")
         if unknown := [name for name in entry if name not in allowed]:
             known = ", ".join(["only", "stronger", *allowed])
             raise ParameterError(f"{file} has a setting {unknown[0]!r}; allowed are {known}")
@@ -164,33 +166,23 @@ def _jobs(study: Study, only: list[str], stronger: tuple[int, ...] = ()) -> list
     if unknown := [name for name in only if name not in VARIANTS]:
         raise ParameterError(f"only must be some of {', '.join(VARIANTS)}; got {unknown[0]!r}")
     networks = [t for seed in study.seeds for t in study.variants(seed) if t.variant in only]
-    return [(training, study.attack, training.seed in stronger) for training in networks]
-
-
-def _parts(job: Job) -> list[Job]:
-    """The results of a job: its record, and if asked for what stronger attacks change of it."""
-    training, attack, stronger = job
-    return [(training, attack, False), (training, attack, True)][: 1 + stronger]
+    return [(t, study.attack, tuple(runs.KINDS)[: 1 + (t.seed in stronger)]) for t in networks]
 
 
 def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: bool = False) -> None:
     """Makes the records that are missing, several side by side on a CPU, in order."""
     deadline = time.time() + 60 * minutes
-    missing = []
-    for job in jobs:
-        if not all(runs.find(*part) for part in _parts(job)):
-            missing.append(job)
-        elif keep:  # made by a run that did not keep it
-            _keep(job)
+    if keep:  # what was made by a run that did not keep it
+        for training, attack, _ in jobs:
+            runs.keep(training, attack)
+    missing = [(t, a, kinds) for t, a, kinds in jobs if not all(runs.find(t, a, k) for k in kinds)]
     print(f"networks: {len(jobs)}, recorded: {len(jobs) - len(missing)}", flush=True)
     if not missing:
         return
     workers = min(len(missing), os.cpu_count() or 1) if device == "cpu" else 1
-    check = runs.cost.seconds if long or math.isfinite(minutes) else runs.check_length
-    estimate = sum(
-        check(training, attack, device, stronger) for training, attack, stronger in missing
-    )
-    print(f"about {runs.cost.spoken(estimate / workers)}, {workers} at a time", flush=True)
+    check = runs.estimate if long or math.isfinite(minutes) else runs.check_length
+    seconds = sum(check(training, attack, device, kinds) for training, attack, kinds in missing)
+    print(f"about {runs.cost.spoken(seconds / workers)}, {workers} at a time", flush=True)
     for training, *_ in missing:  # what is wrong with the data is said before anything begins
         data.load(training.dataset, "cpu", training.per_class)
     context = multiprocessing.get_context("spawn")
@@ -202,8 +194,10 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
         futures = {pool.submit(_record, *job, device, deadline): job for job in missing}
         try:
             for number, future in enumerate(as_completed(futures), start=1):
-                training, *_ = futures[future]
+                training, attack, _ = futures[future]
                 name = f"{training.slug}: {training.label}, seed {training.seed}"
+                if keep:
+                    runs.keep(training, attack)
                 try:
                     end = future.result()["trajectory"]
                 except OutOfTime:
@@ -216,8 +210,6 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
                     reason = f"{type(error).__name__}: {error}"
                     print(f"{number} of {len(missing)} failed: {name}: {reason}", flush=True)
                     continue
-                if keep:
-                    _keep(futures[future])
                 print(
                     f"{number} of {len(missing)} done: {name}: "
                     f"accuracy {end['clean']['accuracy'][-1]:.3f} clean, "
@@ -238,19 +230,14 @@ def _compute(jobs: list[Job], device: str, minutes: float, long: bool, keep: boo
 
 
 def _record(
-    training: Training, attack: Attack, stronger: bool, device: str, deadline: float
+    training: Training, attack: Attack, kinds: tuple[str, ...], device: str, deadline: float
 ) -> dict:
     if time.time() > deadline:
         raise OutOfTime(f"{training.slug} was not begun")
     record = runs.record(training, attack, device, long=True, deadline=deadline)
-    if stronger:
+    if "stronger" in kinds:
         runs.record_stronger(training, attack, device, long=True, deadline=deadline)
     return record
-
-
-def _keep(job: Job) -> None:
-    for part in _parts(job):
-        runs.keep(*part)
 
 
 def _begin_worker(rows) -> None:

@@ -229,20 +229,22 @@ def nearest_class_centre(features: Tensor, means: Tensor) -> Tensor:
 def ncc_logits(features: Tensor, means: Tensor) -> Tensor:
     """The NCC classifier as a linear one, which an attack can differentiate.
 
-    |h - mu_c|^2 differs from -2 times these logits by |h|^2, the same for every class, so that
-    the largest logit is that of the nearest mean.
+    -2 times these logits differ from |h - mu_c|^2 by the same for every class, so that the
+    largest logit is that of the nearest mean.
 
     Args:
         features: N x ... (flattened to N x D).
-        means: class means, K x D.
+        means: class means, K x D; a class whose mean is nan has the logit -inf.
 
     Returns:
         Logits, N x K, in the precision of the features.
     """
-    origin = means.mean(0)  # distances near the data keep their digits
-    centres = (means - origin).to(features.dtype)
+    missing = means.isnan().any(1)
+    origin = means[~missing].mean(0)  # distances near the data keep their digits
+    centres = (means - origin).nan_to_num(0).to(features.dtype)
     h = features.flatten(1) - origin.to(features.dtype)
-    return h @ centres.T - centres.square().sum(1) / 2
+    logits = h @ centres.T - centres.square().sum(1) / 2
+    return logits.masked_fill(missing, -math.inf)
 
 
 def angles_between(a: Tensor, b: Tensor) -> Tensor:

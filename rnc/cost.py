@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 import torch
 from torch.nn import functional as F
@@ -12,7 +13,7 @@ from rnc.attacks import LOSSES
 from rnc.config import Attack, Training
 from rnc.experiments import SWEEP
 from rnc.models import MODELS
-from rnc.stronger import STEPS
+from rnc.stronger import longer
 from rnc.training import autocast, reproducible
 
 BATCH = {"cpu": 32, "cuda": 128}
@@ -21,12 +22,15 @@ CIFAR = {"cifar10": (10, 5000, 1000), "cifar100": (100, 500, 100)}  # classes, i
 
 
 def seconds(
-    training: Training, attack: Attack, device: str = "cpu", stronger: bool = False
+    training: Training,
+    attack: Attack,
+    device: str = "cpu",
+    parts: Iterable[str] = ("training", "record"),
 ) -> float:
-    """An estimate of the time that a run takes on a device, from its beginning to its record.
+    """An estimate of the time that parts of a run take on a device.
 
-    With `stronger`, also under those attacks. Data are loaded if their size is not known
-    otherwise; CIFAR is not.
+    The parts are training, record (measuring for one) and stronger (the attacks of
+    `rnc.stronger`). Data are loaded if their size is not known otherwise; CIFAR is not.
     """
     points, test_points, classes, shape = _size(training)
     # In forward passes of one image. A step of PGD is two, a step of training is three; TRADES
@@ -36,10 +40,15 @@ def seconds(
     attacked = 2 * attack.steps
     snapshot = points * (2 * attacked + 4)
     end = points * (len(SWEEP[attack.norm]) * (attacked + 1) + 4) + test_points * (attacked + 2)
-    passes = training.epochs * epoch + len(training.snapshots()) * snapshot + end
-    if stronger:  # on the network, targeted, on its NCC classifier; and on that of each layer
-        passes += points * (3 * len(LOSSES) * 2 * STEPS + (LAYERS + 2) * attacked)
-    return passes * _pass_seconds(training, classes, shape, torch.device(device))
+    passes = {
+        "training": training.epochs * epoch,
+        "record": len(training.snapshots()) * snapshot + end,
+        # on the network, targeted, on its NCC classifier; and on that of each layer
+        "stronger": points * (6 * len(LOSSES) * longer(attack).steps + (LAYERS + 2) * attacked),
+    }
+    return sum(passes[part] for part in parts) * _pass_seconds(
+        training, classes, shape, torch.device(device)
+    )
 
 
 def _size(training: Training) -> tuple[int, int, int, tuple[int, int, int]]:

@@ -31,6 +31,7 @@ KINDS = {  # name, line style, marker
     "pgd": ("PGD", "--", "^"),
     "gauss": ("Gaussian noise", ":", "s"),
     "targeted": ("targeted PGD", "-.", "D"),
+    "adaptive": ("PGD on the layer's NCC", ":", "v"),
 }
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 GREY = "#777777"
@@ -263,6 +264,32 @@ def layers(records: dict[str, Record]) -> Figure:
         else:
             axis.set_ylim(bottom=0)
     _legend(figure, records, ("clean", "pgd"))
+    return figure
+
+
+@_styled
+def adaptive_layers(records: dict[str, dict], stronger: dict[str, dict]) -> Figure:
+    """NCC accuracy at every layer, attacked at the output and at the layer; a panel per method.
+
+    Args:
+        records: name of a method to its record.
+        stronger: the same under stronger attacks; see `rnc.stronger.under_stronger`.
+    """
+    figure, axes = _grid(len(records))
+    for axis, (method, record) in zip(axes, records.items(), strict=True):
+        own, adaptive = record["layers"], stronger[method]["layers"]["perturbed"]
+        names = own["names"]
+        for kind, row in (
+            ("clean", own["clean"]),
+            ("pgd", own["perturbed"]),
+            ("adaptive", adaptive),
+        ):
+            _line(axis, range(len(names)), [row["ncc_accuracy"]], method, kind)
+        axis.set_title(method)
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        axis.set_ylabel("NCC accuracy")
+        axis.set_ylim(-0.03, 1.03)
+    _legend(figure, {}, ("clean", "pgd", "adaptive"))
     return figure
 
 

@@ -27,7 +27,7 @@ import re
 import shutil
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -42,7 +42,7 @@ from rnc.stronger import measure_stronger, under_stronger
 from rnc.training import Checkpoint, build, train
 
 VERSION = 1  # raise it when the same settings give other results: older ones are not read then
-STRONGER = ".stronger.json"
+KINDS = {"record": ".json", "stronger": ".stronger.json"}  # of results, and how their files end
 LONG = 3 * 3600  # seconds on a CPU that nobody waits for without having been asked
 
 
@@ -73,12 +73,12 @@ def folder(training: Training) -> Path:
     return store() / f"v{VERSION}" / training.slug
 
 
-def find(training: Training, attack: Attack, stronger: bool = False) -> dict | None:
-    """The record of a run, of this machine or of the book; None where there is none.
+def find(training: Training, attack: Attack, kind: str = "record") -> dict | None:
+    """What `record` or, if that is the kind, `record_stronger` gives, if it is there already.
 
-    With `stronger`, what `record_stronger` gives.
+    It may have been made on this machine or be one of the book's; None where there is none.
     """
-    paths = (_record_path(root, training, attack, stronger) for root in (store(), kept()))
+    paths = (_path(root, training, attack, kind) for root in (store(), kept()))
     return next((found for path in paths if (found := _read_json(path)) is not None), None)
 
 
@@ -111,9 +111,9 @@ def record(
         Diverged: the training's loss or weights are no longer finite.
         OutOfTime: the deadline came first.
     """
-    rows_path = _record_path(store(), training, attack).with_suffix(".rows.json")
 
     def measure(images: data.Images, snapshots: list[Checkpoint], end: Checkpoint) -> dict:
+        rows_path = _path(store(), training, attack, "record").with_suffix(".rows.json")
         rows = {int(epoch): row for epoch, row in (_read_json(rows_path) or {}).items()}
 
         def keep_row(epoch: int, row: dict) -> None:
@@ -125,9 +125,7 @@ def record(
         )
         return {"history": experiments.plain(experiments.columns(end.history))} | measured
 
-    found = _made(training, attack, False, device, long, deadline, measure)
-    rows_path.unlink(missing_ok=True)
-    return found
+    return _made(training, attack, "record", device, long, deadline, measure)
 
 
 def record_stronger(
@@ -148,28 +146,28 @@ def record_stronger(
     """
 
     def measure(images: data.Images, snapshots: list[Checkpoint], end: Checkpoint) -> dict:
-        return measure_stronger(training, attack, images, snapshots[-1])
+        return measure_stronger(training, attack, images, snapshots[-1], deadline)
 
-    return _made(training, attack, True, device, long, deadline, measure)
+    return _made(training, attack, "stronger", device, long, deadline, measure)
 
 
 def _made(
     training: Training,
     attack: Attack,
-    stronger: bool,
+    kind: str,
     device: str,
     long: bool,
     deadline: float,
     measure: Callable[[data.Images, list[Checkpoint], Checkpoint], dict],
 ) -> dict:
     """Finds a result, or trains, measures and stores it, with where it comes from."""
-    if (found := find(training, attack, stronger)) is not None:
+    if (found := find(training, attack, kind)) is not None:
         return found
     if not long and device == "cpu":
-        check_length(training, attack, device, stronger)
-    path = _record_path(store(), training, attack, stronger)
+        check_length(training, attack, device, (kind,))
+    path = _path(store(), training, attack, kind)
     with _locked(path.parent):
-        if (found := find(training, attack, stronger)) is not None:  # another process was faster
+        if (found := find(training, attack, kind)) is not None:  # another process was faster
             return found
         images = data.load(training.dataset, device, training.per_class)
         snapshots, end = _trained(training, images, deadline)
@@ -184,35 +182,47 @@ def _made(
         }
         text = _lines(result)
         _write(path, text.encode())
+        path.with_suffix(".rows.json").unlink(missing_ok=True)
         return json.loads(text)
 
 
-def check_length(training: Training, attack: Attack, device: str, stronger: bool = False) -> float:
-    """An estimate of the seconds that `record` takes, or `record_stronger`.
+def estimate(training: Training, attack: Attack, device: str, kinds: Iterable[str]) -> float:
+    """About how many seconds it takes to make what is missing of some kinds of results."""
+    parts = [kind for kind in kinds if find(training, attack, kind) is None]
+    if not parts:
+        return 0
+    if not _snapshot_path(training, training.epochs).exists():
+        parts.append("training")
+    return cost.seconds(training, attack, device, parts)
+
+
+def check_length(training: Training, attack: Attack, device: str, kinds: Iterable[str]) -> float:
+    """The estimate.
 
     Raises:
-        TooLong: they are many hours, on a CPU.
+        TooLong: it is many hours, on a CPU.
     """
-    estimate = cost.seconds(training, attack, device, stronger)
-    if device == "cpu" and estimate > LONG:
+    seconds = estimate(training, attack, device, kinds)
+    if device == "cpu" and seconds > LONG:
+        stronger = "stronger" in kinds
         raise TooLong(
-            f"there is no record of {training.label}, seed {training.seed}, on "
-            f"{training.dataset}, and making it would take about {cost.spoken(estimate)} on this "
-            f"CPU: use a GPU (device cuda), shorten it (epochs, per_class, width), or start it "
-            f"all the same with python -m rnc run --long"
+            f"there is no record {'under stronger attacks ' * stronger}of {training.label}, seed "
+            f"{training.seed}, on {training.dataset}, and making it would take about "
+            f"{cost.spoken(seconds)} on this CPU: use a GPU (device cuda), shorten it (epochs, "
+            f"per_class, width), or start it all the same with python -m rnc run"
+            f"{' --stronger' * stronger} --long"
         )
-    return estimate
+    return seconds
 
 
-def keep(training: Training, attack: Attack, stronger: bool = False) -> Path:
-    """Copies the record of a run to those of the book; says where it is."""
-    path = _record_path(kept(), training, attack, stronger)
-    if not path.exists():
-        record = _record_path(store(), training, attack, stronger).read_bytes()
-        with _writing(path.parent, "RNC_RECORDS"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, record)
-    return path
+def keep(training: Training, attack: Attack) -> None:
+    """Copies what there is of a run's results to those of the book."""
+    for kind in KINDS:
+        path, made = (_path(root, training, attack, kind) for root in (kept(), store()))
+        if made.exists() and not path.exists():
+            with _writing(path.parent, "RNC_RECORDS"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                _write(path, made.read_bytes())
 
 
 def records(
@@ -224,10 +234,12 @@ def records(
         study: the networks, the attack and the device.
         labels: which of the networks; none given: all four.
         seed: one of the study's seeds; None: its first.
-        stronger: as if the attacks of `rnc.stronger` had been the study's.
+        stronger: with the values of the stronger attacks where those are measured; see
+            `rnc.stronger.under_stronger`.
 
     Raises:
         ValueError: there is no such network.
+        Mismatch: the record and those values are of different networks of the same settings.
     """
     known = [training.label for training in study.variants(seed)]
     if unknown := [label for label in labels if label not in known]:
@@ -264,7 +276,7 @@ def recorded() -> dict[str, list[dict[str, dict]]]:
     """
     there = []
     for path in sorted(kept().glob(f"v{VERSION}/*/*.json")):
-        if path.name.endswith(STRONGER):
+        if path.name.endswith(KINDS["stronger"]):
             continue
         if (record := _read_json(path)) is not None:
             settings = record["settings"]["training"]
@@ -294,9 +306,13 @@ def weights(training: Training, device: str = "cpu") -> list[Checkpoint]:
         return _trained(training, data.load(training.dataset, device, training.per_class))[0]
 
 
-def _record_path(root: Path, training: Training, attack: Attack, stronger: bool = False) -> Path:
-    end = STRONGER if stronger else ".json"
-    return root / f"v{VERSION}" / training.slug / f"{attack.slug}-{key(attack)}{end}"
+def _path(root: Path, training: Training, attack: Attack, kind: str) -> Path:
+    name = f"{attack.slug}-{key(attack)}{KINDS[kind]}"
+    return root / f"v{VERSION}" / training.slug / name
+
+
+def _snapshot_path(training: Training, epoch: int) -> Path:
+    return folder(training) / f"epoch-{epoch:04d}.npz"
 
 
 def _trained(
@@ -305,14 +321,12 @@ def _trained(
     """Snapshots and end of a training, under the lock of its folder."""
     home = folder(training)
     place = home / "checkpoint.npz"
-
-    def snapshot_path(epoch: int) -> Path:
-        return home / f"epoch-{epoch:04d}.npz"
-
     try:
         start = _load(place) if place.exists() else None
         done = start.epoch if start else -1
-        snapshots = {e: _load(snapshot_path(e)) for e in training.snapshots() if e <= done}
+        snapshots = {
+            e: _load(_snapshot_path(training, e)) for e in training.snapshots() if e <= done
+        }
     except (Damaged, FileNotFoundError) as error:
         warnings.warn(f"{error}; training {training.slug} again from the start", stacklevel=3)
         start, snapshots = None, {}
@@ -325,7 +339,7 @@ def _trained(
 
         def keep(snapshot: Checkpoint) -> None:
             snapshots[snapshot.epoch] = snapshot
-            _save(snapshot_path(snapshot.epoch), snapshot)
+            _save(_snapshot_path(training, snapshot.epoch), snapshot)
 
         _check_space(home, training, images, len(snapshots))
         start = train(

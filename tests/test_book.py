@@ -36,7 +36,7 @@ def test_buttons_appear_with_the_address_of_the_repository():
         ),
         ("08_cifar10", "", "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; PGD-10"),
         ("08_cifar10", "", "Differs from the paper in number of images, width, epochs"),
-        ("09_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255, α = 2/255."),
+        ("10_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255, α = 2/255."),
     ],
 )
 def test_captions_name_their_setting(chapter, injected, said):

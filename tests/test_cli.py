@@ -76,7 +76,7 @@ def test_the_books_own_grids_can_be_read(path, monkeypatch):
     cli.main(["grid", str(path)])
     assert len(set(jobs)) == len(jobs) >= 12
     if path.stem == "cifar10-small":  # those records are there
-        assert all(runs.find(*part) for job in jobs for part in cli._parts(job))
+        assert all(runs.find(t, a, kind) for t, a, kinds in jobs for kind in kinds)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,7 @@ def test_the_books_own_grids_can_be_read(path, monkeypatch):
             "has a setting 'epoch'; allowed are only, stronger, preset, dataset",
         ),
         ('[[run]]\nonly = ["sst"]\n', "only must be some of st, at, trades, trades-frozen; got"),
+        ("[[run]]\nstronger = 3\n", "stronger must be true or false; got 3 in "),
         ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
         ("[[run]]\nwidth = 0\n", "width must be a whole number, at least 1; got 0"),
         ("[run\n", "file must be a TOML list of [[run]] tables"),

@@ -174,6 +174,16 @@ def test_ncc_logits_are_half_the_squared_distances_but_for_a_constant():
     assert ncc_logits(h.float(), means).dtype == torch.float32
 
 
+def test_a_class_without_a_mean_has_no_logit_and_no_gradient():
+    means = torch.tensor([[0.0, 0.0], [math.nan, math.nan], [4.0, 0.0]])
+    points = torch.tensor([[0.1, 0.0], [2.5, 0.0]], requires_grad=True)
+    logits = ncc_logits(points, means)
+    assert logits[:, 1].tolist() == [-math.inf] * 2
+    assert logits.argmax(1).tolist() == nearest_class_centre(points, means).tolist()
+    logits[:, [0, 2]].sum().backward()
+    assert torch.equal(points.grad, torch.zeros(2, 2))  # the two vertices pull apart
+
+
 def test_a_class_without_a_mean_is_never_nearest():
     means = torch.tensor([[0.0, 0.0], [math.nan, math.nan], [4.0, 0.0]])
     points = torch.tensor([[0.1, 0.0], [2.5, 0.0]])

@@ -31,12 +31,17 @@ def test_cost_grows_with_images_and_steps(passes):
     assert passes(study.training("st"), more) > passes(study.training("st"), study)
 
 
-def test_stronger_attacks_cost_more(passes, monkeypatch):
+def test_parts_are_counted_by_themselves(passes):
     study = Study.of("cifar10-small")
     training = study.training("st")
-    more = cost.seconds(training, study.attack, stronger=True) - passes(training, study)
+    parts = {
+        part: cost.seconds(training, study.attack, parts=[part])
+        for part in ("training", "record", "stronger")
+    }
+    assert parts["training"] == 1000 * 80 * 3
+    assert parts["training"] + parts["record"] == passes(training, study)
     # 50 steps, two losses, thrice; ten steps for eleven more: two passes each, 1000 images
-    assert more == 1000 * (50 * 2 * 3 + 10 * 11) * 2
+    assert parts["stronger"] == 1000 * (50 * 2 * 3 + 10 * 11) * 2
 
 
 def test_cifar_is_not_loaded_for_an_estimate(passes, monkeypatch):

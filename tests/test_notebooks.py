@@ -38,7 +38,7 @@ def contents(notebook):
 
 
 def test_there_is_a_notebook_per_section():
-    assert [path.stem[:2] for path in NOTEBOOKS] == [f"0{i}" for i in range(1, 10)]
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{i:02d}" for i in range(1, 11)]
 
 
 @all_notebooks

@@ -10,8 +10,14 @@ from rnc import data, experiments, judge, pgd, runs, stronger
 from rnc.attacks import margin
 from rnc.config import Attack
 from rnc.experiments import plain, read_out
-from rnc.stronger import measure_stronger, ncc_classifier, strongest, under_stronger
-from rnc.training import Checkpoint, build
+from rnc.stronger import (
+    Mismatch,
+    measure_stronger,
+    ncc_classifier,
+    strongest,
+    under_stronger,
+)
+from rnc.training import Checkpoint, OutOfTime, build
 
 
 @pytest.fixture(scope="module")
@@ -30,28 +36,16 @@ def model():
     return nn.Sequential(nn.Flatten(), nn.Linear(48, 20), nn.ReLU(), nn.Linear(20, 3)).eval()
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("targeted", [False, True])
-def test_no_point_is_moved_less_than_by_any_of_the_attacks(
-    model, points, generator, norm, targeted
-):
+def test_the_strongest_is_the_best_of_each_point(model, points, generator, targeted):
     x, y = points
-    attack, sign = Attack(norm, 20, 5, 6), -1 if targeted else 1
-    weak = pgd(
-        model, x, y, eps=20 / 255, alpha=20 / 255, steps=1, norm=norm, targeted=targeted,
-        generator=generator,
-    )  # fmt: skip
-    weak[::2] = x[::2]  # which no attack is weaker than
-    found = strongest(model, x, y, weak, attack, generator, "", targeted=targeted)
-    moved = sign * (margin(model(found), y) - margin(model(weak), y))
-    assert moved.min() >= 0
-    assert moved.max() > 0
-    best = strongest(model, x, y, found, attack, generator, "", losses=(), targeted=targeted)
-    assert torch.equal(best, found)
-    order = float("inf") if norm == "linf" else 2
-    assert (found - x).flatten(1).norm(order, dim=1).max() <= 20 / 255 * (1 + 1e-5)
-    assert found.min() >= 0
-    assert found.max() <= 1
+    tried = [(x + 0.1 * torch.randn(x.shape, generator=generator)).clamp(0, 1) for _ in range(4)]
+    found = strongest(model, y, tried, targeted)
+    for i in range(len(x)):
+        with torch.no_grad():
+            margins = [float(margin(model(t[i : i + 1]), y[i : i + 1])) for t in tried]
+        best = margins.index(min(margins) if targeted else max(margins))
+        assert torch.equal(found[i], tried[best][i])
 
 
 def test_an_adaptive_attack_finds_every_point_that_can_be_moved(generator):
@@ -68,12 +62,11 @@ def test_an_adaptive_attack_finds_every_point_that_can_be_moved(generator):
     eps = 8 / 255
     held = distance > eps * direction.abs().sum()
     assert 0.2 < held.double().mean() < 0.8
-    found = strongest(ncc, x, y, x, Attack("linf", 8, 2, 10), generator, "", losses=["margin"])
+    found = pgd(ncc, x, y, eps=eps, alpha=eps / 4, steps=10, loss="margin", generator=generator)
     assert torch.equal(margin(ncc(found), y) < 0, held)
 
 
-def test_a_record_under_stronger_attacks_is_judged_like_any_other(tiny, empty_store, monkeypatch):
-    monkeypatch.setattr(stronger, "STEPS", 4)
+def test_a_record_under_stronger_attacks_is_judged_like_any_other(tiny, empty_store):
     labels = ["ST", "AT"]
     records, others = runs.records(tiny, *labels), runs.records(tiny, *labels, stronger=True)
     assert list(others) == labels
@@ -98,32 +91,57 @@ def test_the_measures_are_those_of_the_points_found(images, tiny, monkeypatch):
     training = tiny.training("at")
     model = build(training, images).eval()
     end = Checkpoint(3, model.state_dict(), [], [], 0.0)
-    monkeypatch.setattr(stronger, "strongest", lambda model, x, y, found, *rest, **named: found)
+    monkeypatch.setattr(stronger, "strongest", lambda model, y, tried, targeted: tried[0])
     measured = measure_stronger(training, tiny.attack, images, end)
     x = experiments.perturbations(training, model, images, tiny.attack)
     read = {name: read_out(model, points) for name, points in x.items()}
     row = plain(experiments.at_epoch(model, images, read))
     layers = plain(experiments.layerwise(model, model.layers, x["clean"], x["pgd"], images.y))
-    assert measured["end"] == {n: v for n, v in row.items() if n not in ("clean", "gauss")}
+    assert measured["end"] == {name: value for name, value in row.items() if name != "gauss"}
     assert measured["final"] == plain(experiments.leaping(images, read))
     assert measured["layers"]["ncc_accuracy"] == layers["perturbed"]["ncc_accuracy"]
     json.dumps(measured, allow_nan=False)
 
 
-def test_only_the_ends_are_replaced():
+@pytest.fixture
+def pair():
     record = {
-        "trajectory": {"pgd": {"nc1": [1, 2]}, "clean": {"nc1": [3, 4]}, "leap": [5, 6]},
+        "trajectory": {"pgd": {"nc1": [1, 2]}, "clean": {"loss": [3, 4]}, "leap": [5, 6]},
         "final": {"leap": [7]},
         "layers": {"perturbed": {"nc1": [8], "ncc_accuracy": [9]}},
     }
     changes = {
-        "end": {"pgd": {"nc1": 20}, "leap": 60},
+        "end": {"pgd": {"nc1": 20}, "clean": {"loss": 4}, "leap": 60},
         "final": {"leap": [70]},
         "layers": {"ncc_accuracy": [90]},
     }
-    assert under_stronger(record, changes) == {
-        "trajectory": {"pgd": {"nc1": [1, 20]}, "clean": {"nc1": [3, 4]}, "leap": [5, 60]},
+    return record, changes
+
+
+def test_only_the_ends_are_replaced(pair):
+    record, _ = pair
+    assert under_stronger(*pair) == {
+        "trajectory": {"pgd": {"nc1": [1, 20]}, "clean": {"loss": [3, 4]}, "leap": [5, 60]},
         "final": {"leap": [70]},
         "layers": {"perturbed": {"nc1": [8], "ncc_accuracy": [90]}},
     }
     assert record["trajectory"]["leap"] == [5, 6]
+
+
+def test_two_networks_are_not_mixed(pair):
+    pair[1]["end"]["clean"]["loss"] = 4.1
+    with pytest.raises(Mismatch, match=r"of two networks \(their losses are 4 and 4.1\).*RNC_REC"):
+        under_stronger(*pair)
+
+
+def test_a_deadline_stops_between_attacks(images, tiny):
+    training = tiny.training("st")
+    end = Checkpoint(3, build(training, images).state_dict(), [], [], 0.0)
+    with pytest.raises(OutOfTime, match="stopped amid stronger attacks"):
+        measure_stronger(training, tiny.attack, images, end, deadline=0.0)
+
+
+def test_longer_attacks_can_cross_the_ball():
+    more = stronger.longer(Attack("l2", 128, 15, 10))
+    assert (more.norm, more.eps, more.steps) == ("l2", 128, 50)
+    assert more.alpha * more.steps == pytest.approx(2.5 * 128)
