@@ -151,7 +151,7 @@ def test_scales_stand_side_by_side_with_their_spread(records):
     mean, deviation = np.mean([0.1, 1.0]) / 1.68, np.std([0.1, 1.0], ddof=1) / 1.68
     assert f"{mean:.3g} ± {deviation:.2g}" in html
     glance = scales.glance()
-    assert "<th>CIFAR-10; VGG11; seeds 1, 2</th>" in glance
+    assert "<th>CIFAR-10; VGG11; 80 epochs; seeds 1, 2</th>" in glance
     assert "href='../notebooks/03_attacks.html#verdicts'" in glance
     assert glance.count("✗") == 2  # C4, and C5, which compares with it
     assert str(scales).count("C4 holds") == 2

@@ -38,6 +38,15 @@ def test_of_several_seeds_the_line_is_the_mean_and_the_band_goes_to_the_ends():
     assert not alone.collections
 
 
+def test_attacks_on_a_layer_stand_beside_those_on_the_output():
+    own, adaptive = record([0.5, 0.9]), record([0.1, 0.2])
+    axes = plots.adaptive_layers({"ST": own, "AT": own}, {"ST": adaptive, "AT": own}).axes
+    shown = [[list(line.get_ydata()) for line in axis.get_lines()] for axis in axes]
+    assert shown == [[[0.5, 0.9], [0.5, 0.9], [0.1, 0.2]], [[0.5, 0.9]] * 3]
+    assert [axis.get_title() for axis in axes] == ["ST", "AT"]
+    assert {axis.get_lines()[2].get_linestyle() for axis in axes} == {":"}
+
+
 def test_methods_keep_their_colours_and_others_have_one():
     figure = plots.layers({"AT": record([0.1, 0.2]), "mine": [record([0.3, 0.4])]})
     colours = [line.get_color() for line in figure.axes[0].get_lines()]
