@@ -128,6 +128,8 @@ def test_whatever_stops_the_command_stops_its_workers(empty_store, stop, code):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # a background job of a shell, as CI may be, ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     while not list(empty_store.rglob("epoch-0001.npz")):
         assert process.poll() is None, process.stderr.read()
