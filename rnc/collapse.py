@@ -229,8 +229,8 @@ def nearest_class_centre(features: Tensor, means: Tensor) -> Tensor:
 def ncc_logits(features: Tensor, means: Tensor) -> Tensor:
     """The NCC classifier as a linear one, which an attack can differentiate.
 
-    -2 times these logits differ from |h - mu_c|^2 by the same for every class, so that the
-    largest logit is that of the nearest mean.
+    Its logits are -1/2 times the squared distances to the means, but for a term that is the same
+    for every class, so that the largest is that of the nearest mean.
 
     Args:
         features: N x ... (flattened to N x D).
