@@ -283,7 +283,7 @@ def recorded() -> dict[str, list[dict[str, dict]]]:
             inner = settings["attack"] and Attack(**settings["attack"])
             drops = tuple(settings["drops"])
             there.append((Training(**{**settings, "attack": inner, "drops": drops}), record))
-    there.sort(key=lambda pair: (METHODS.index(pair[0].method), pair[0].label))
+    there.sort(key=lambda pair: (pair[0].epochs, METHODS.index(pair[0].method), pair[0].label))
     scales: dict[str, dict[int, dict[str, dict]]] = {}
     for training, record in there:
         scale = f"{training.scale}; {Attack(**record['settings']['attack'])}"
