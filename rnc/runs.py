@@ -204,13 +204,13 @@ def check_length(training: Training, attack: Attack, device: str, kinds: Iterabl
     """
     seconds = estimate(training, attack, device, kinds)
     if device == "cpu" and seconds > LONG:
-        stronger = "stronger" in kinds
+        there = find(training, attack) is not None
         raise TooLong(
-            f"there is no record {'under stronger attacks ' * stronger}of {training.label}, seed "
+            f"there is no record {'under stronger attacks ' * there}of {training.label}, seed "
             f"{training.seed}, on {training.dataset}, and making it would take about "
             f"{cost.spoken(seconds)} on this CPU: use a GPU (device cuda), shorten it (epochs, "
             f"per_class, width), or start it all the same with python -m rnc run"
-            f"{' --stronger' * stronger} --long"
+            f"{' --stronger' * ('stronger' in kinds)} --long"
         )
     return seconds
 

@@ -369,6 +369,8 @@ def test_many_hours_on_a_cpu_must_be_asked_for(empty_store):
         TooLong, match=r"no record of AT, seed 1, on cifar10, .* about \d+ days on this CPU: use"
     ):
         runs.record(study.training("at"), study.attack)
+    with pytest.raises(TooLong, match="start it all the same with .* run --stronger --long"):
+        runs.record_stronger(study.training("at"), study.attack)
     assert not empty_store.exists()
 
 
