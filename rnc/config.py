@@ -25,7 +25,7 @@ PRECISIONS = ("float32", "bfloat16")
 NORMS = ("linf", "l2")
 NORM_SYMBOLS = {"linf": "ℓ∞", "l2": "ℓ₂"}
 # How BatchNorm behaves while a training batch is attacked; see Training.bn.
-BATCHNORM = {"st": ("none",), "at": ("train", "eval"), "trades": ("eval", "frozen")}
+BATCHNORM = {"st": ("none",), "at": ("train", "eval", "frozen"), "trades": ("eval", "frozen")}
 
 
 class UserError(Exception):
@@ -140,7 +140,8 @@ class Training:
         bn: mode of BatchNorm during that attack: "train" (AT as in the reference code:
             running statistics absorb the attack's iterates), "eval" (then back to train
             mode, as in the official TRADES), "frozen" (eval mode and never back, as in the
-            reference code's TRADES); "none" for "st".
+            reference code's TRADES; for AT the missing cell of that comparison); "none" for
+            "st".
         beta: weight of the TRADES regulariser; 0 for the other methods.
         epochs, batch, lr, momentum, weight_decay: stochastic gradient descent.
         drops: shares of the epochs at which the learning rate is divided by ten.

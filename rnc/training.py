@@ -113,6 +113,8 @@ def objective(
         if training.bn == "train":
             attacked = model.forward  # a plain callable is attacked in the mode it is in
         adversarial = pgd(attacked, x, y, generator=generator, **size)
+        if training.bn == "frozen":
+            model.eval()
         logits = model(adversarial)
         return F.cross_entropy(logits, y), logits
 
@@ -123,10 +125,18 @@ def objective(
         # initial statistics and never updates them.
         model.eval()
     clean, logits = model(x), model(adversarial)
-    divergence = F.kl_div(
-        F.log_softmax(logits, dim=1), F.softmax(clean, dim=1), reduction="batchmean"
-    )
-    return F.cross_entropy(clean, y) + training.beta * divergence, logits
+    return F.cross_entropy(clean, y) + training.beta * divergence(clean, logits), logits
+
+
+def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
+    """KL(softmax(clean) || softmax(adversarial)) of logits N x K, mean over points, N.
+
+    Both sides stay in log space. With the probabilities themselves, as the official and the
+    reference code have it, the gradient takes the logarithm of a probability that underflows to
+    0 once logits are some 104 apart, and the loss of every later step is nan.
+    """
+    log_p, log_q = F.log_softmax(clean, dim=1), F.log_softmax(adversarial, dim=1)
+    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
 def autocast(training: Training, device: torch.device) -> torch.autocast:

@@ -15,6 +15,7 @@ from rnc.training import (
     attack_arguments,
     autocast,
     build,
+    divergence,
     objective,
     reproducible,
     train,
@@ -67,6 +68,19 @@ def test_attack_iterates_of_at_enter_the_statistics_in_train_mode_only(images, b
     assert model.training
 
 
+def test_frozen_at_stays_in_eval_mode_and_never_updates_statistics(images):
+    training, model, x, y = prepared(images, "at", "frozen")
+    loss, logits = objective(training, model, x, y, Generator().manual_seed(3))
+    assert not model.training
+    fresh = prepared(images, "at", "frozen")[1].eval()
+    attacked = pgd(
+        fresh, x, y, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+    )
+    assert torch.equal(logits, fresh(attacked))
+    assert torch.equal(loss, F.cross_entropy(logits, y))
+    assert int(train(training, images).model["conv1.bn.num_batches_tracked"]) == 0
+
+
 def trades_loss(clean, adversarial, y, beta):
     """Cross-entropy + beta KL(clean || adversarial), written out."""
     p, q = clean.log_softmax(1), adversarial.log_softmax(1)
@@ -86,6 +100,25 @@ def test_official_trades_attacks_in_eval_mode_and_updates_in_train_mode(images):
     clean = fresh(x)
     expected = trades_loss(clean, fresh(attacked), y, beta=6)
     assert torch.allclose(loss, expected, rtol=1e-5)
+
+
+def test_the_divergence_is_that_of_the_definition(generator):
+    clean, adversarial = (4 * torch.randn(7, 5, generator=generator).double() for _ in range(2))
+    p, q = clean.softmax(1), adversarial.softmax(1)
+    expected = (p * (p.log() - q.log())).sum(1).mean()
+    assert torch.allclose(divergence(clean, adversarial), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_divergence_has_a_gradient_where_a_probability_underflows(dtype):
+    """Logits so far apart that softmax gives an exact 0, as late in a training they are."""
+    clean = torch.tensor([[0.0, -120.0, 3.0]], dtype=dtype, requires_grad=True)
+    adversarial = torch.tensor([[0.0, -150.0, 1.0]], dtype=dtype, requires_grad=True)
+    assert clean.softmax(1)[0, 1] == 0
+    divergence(clean, adversarial).backward()
+    p, q = (t.detach().double().softmax(1) for t in (clean, adversarial))
+    assert clean.grad.isfinite().all()
+    assert torch.allclose(adversarial.grad.double(), q - p, atol=1e-2)  # its closed form
 
 
 def test_frozen_trades_stays_in_eval_mode_and_never_updates_statistics(images):
@@ -169,5 +202,5 @@ def test_the_callers_threads_and_determinism_are_put_back():
 
 
 def test_a_batchnorm_mode_of_another_method_is_refused():
-    with pytest.raises(ParameterError, match="bn must be one of train, eval; got 'frozen'"):
-        Study.of().training("at", bn="frozen")
+    with pytest.raises(ParameterError, match="bn must be one of eval, frozen; got 'train'"):
+        Study.of().training("trades", bn="train")
