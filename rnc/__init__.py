@@ -6,7 +6,6 @@ survey(model, images, labels, ["layer1", "layer4", "avgpool"], model.fc.weight).
 """
 
 from rnc.attacks import gaussian, margin, pgd, trades_perturbation
-from rnc.claims import Scales, judge
 from rnc.collapse import (
     ClassMeans,
     Collapse,
@@ -19,42 +18,40 @@ from rnc.collapse import (
     simplex_deviation,
     simplex_etf,
 )
-from rnc.config import Attack, ParameterError, Study, Training
+from rnc.errors import ParameterError
 from rnc.models import features
-from rnc.runs import by_network, found, record, recorded, records, side_by_side
-from rnc.survey import Survey, survey
-from rnc.training import objective, train
+from rnc.study.claims import judge
+from rnc.study.record import Record
+from rnc.study.records import available, records, scales
+from rnc.study.settings import Attack, Evaluation, Study, Training
+from rnc.surveys import Survey, survey
 
 __all__ = [
     "Attack",
     "ClassMeans",
     "Collapse",
+    "Evaluation",
     "ParameterError",
-    "Scales",
+    "Record",
     "Study",
     "Survey",
     "Training",
     "WithinClass",
     "angles_between",
-    "by_network",
+    "available",
     "features",
-    "found",
     "gaussian",
     "judge",
     "margin",
     "measure",
     "ncc_logits",
     "nearest_class_centre",
-    "objective",
     "pgd",
-    "record",
-    "recorded",
     "records",
-    "side_by_side",
+    "scales",
     "simplex_alignment",
     "simplex_deviation",
     "simplex_etf",
     "survey",
     "trades_perturbation",
-    "train",
 ]

@@ -106,7 +106,10 @@ class WithinClass:
             raise ValueError("there are no points to measure")
         empty = torch.nonzero(class_means.counts == 0).flatten().tolist()
         if empty:
-            raise ValueError(f"every class needs points; there are none of class {empty}")
+            raise ValueError(
+                f"every class needs points; {len(empty)} of {len(class_means.counts)} have none, "
+                f"such as class {empty[0]}"
+            )
         self.num_classes = class_means.num_classes
         self.counts, self.means = class_means.counts, class_means.means
         self.centred = class_means.centred

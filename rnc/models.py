@@ -53,6 +53,8 @@ class VGG11(nn.Module):
         mean, std: per channel, of the training images.
     """
 
+    title = "VGG11"
+
     def __init__(
         self,
         num_classes: int,
@@ -116,6 +118,8 @@ class PreActResNet18(nn.Module):
         mean, std: per channel, of the training images.
     """
 
+    title = "PreActResNet18"
+
     def __init__(
         self,
         num_classes: int,
@@ -147,7 +151,7 @@ class PreActResNet18(nn.Module):
         return self.classifier(x)
 
 
-MODELS = {"vgg11": VGG11, "preactresnet18": PreActResNet18}
+MODELS = {"vgg11": VGG11, "preactresnet18": PreActResNet18}  # by their name in settings
 
 
 @contextmanager

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from rnc.config import Study
+from rnc.study.settings import Study
 
 
 @pytest.fixture
@@ -19,3 +21,15 @@ def tiny():
 def empty_store(tmp_path, monkeypatch):
     monkeypatch.setenv("RNC_STORE", str(tmp_path / "store"))
     return tmp_path / "store"
+
+
+def write_images(folder, counts, size=(6, 4), seed=0):
+    """Random PNG images, {class: count}; gives them back as {class: N x H x W x 3}."""
+    rng, written = np.random.default_rng(seed), {}
+    for name, count in counts.items():
+        (folder / name).mkdir(parents=True)
+        pixels = rng.integers(0, 256, (count, size[1], size[0], 3), dtype=np.uint8)
+        for i, image in enumerate(pixels):
+            Image.fromarray(image).save(folder / name / f"{i:03d}.png")
+        written[name] = pixels
+    return written

@@ -6,7 +6,9 @@ import jupytext
 import pytest
 import yaml
 
-from rnc import book, explorer
+from rnc.show import book, explorer
+from rnc.study.record import Record
+from rnc.study.settings import Study
 
 CONFIG = (book.ROOT / "_config.yml").read_text()
 
@@ -32,7 +34,7 @@ def test_buttons_appear_with_the_address_of_the_repository():
         (
             "03_attacks",
             'preset = "paper"\nepochs = 100',
-            "100 epochs, bfloat16; PGD-10, ℓ∞ ε = 8/255, α = 2/255; seed 1",
+            "measured on 1000 points per class; seed 1. Differs from the paper in epochs",
         ),
         ("08_cifar10", "", "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; PGD-10"),
         ("08_cifar10", "", "Differs from the paper in number of images, width, epochs"),
@@ -79,33 +81,33 @@ def test_the_workflow_calls_targets_that_there_are():
     assert called <= targets
 
 
-def record(eps=(0, 8)):
+@pytest.fixture
+def record():
     """What the 3-D figure needs of a record: two points of each of four classes."""
     vertices = [[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]]
     points = [vertex for vertex in vertices for _ in range(2)]
-    return {
-        "classes": list("abcdef"),
-        "sweep": {"eps": list(eps)},
-        "drawing": {
-            "classes": [0, 2, 3, 5],
-            "vertices": vertices,
-            "true": [0, 0, 2, 2, 3, 3, 5, 5],
-            "points": [points, points[2:] + points[:2]],
-            "predicted": [[0, 0, 2, 2, 3, 3, 5, 5], [2, 2, 3, 3, 5, 5, 0, 0]],
-            "predicted_means": [vertices, [*vertices[:3], [None, None, None]]],
-        },
+    drawing = {
+        "classes": [0, 2, 3, 5],
+        "vertices": vertices,
+        "true": [0, 0, 2, 2, 3, 3, 5, 5],
+        "points": [points, points[2:] + points[:2]],
+        "predicted": [[0, 0, 2, 2, 3, 3, 5, 5], [2, 2, 3, 3, 5, 5, 0, 0]],
+        "predicted_means": [vertices, [*vertices[:3], [None, None, None]]],
     }
+    measured = {"sweep": {"values": {"eps": [0, 8], "drawing": drawing}}}
+    study = Study.of()
+    return Record(study.training("st"), study.evaluation, {"classes": list("abcdef")}, measured)
 
 
-def test_the_explorer_has_a_step_for_each_radius_and_a_button_for_each_method():
-    figure = explorer.simplex({"ST": record(), "AT": record()}, eps=8)
+def test_the_explorer_has_a_step_for_each_radius_and_a_button_for_each_method(record):
+    figure = explorer.simplex({"ST": [record], "AT": [record]}, eps=8)
     (slider,), (menu,) = figure.layout.sliders, figure.layout.updatemenus
     assert [step.label for step in slider.steps] == ["0", "8"]
     assert slider.active == 1
     assert [button.label for button in menu.buttons] == ["ST", "AT"]
     shown = [button.args[0]["visible"] for button in menu.buttons]
     assert [a != b for a, b in zip(*shown, strict=True)] == [True] * len(figure.data)
-    assert list(figure.data[4].x) == [p[0] for p in record()["drawing"]["points"][1]]
+    assert list(figure.data[4].x) == [p[0] for p in record.drawing["points"][1]]
     assert figure.data[4].text[0] == "true a, predicted c"
     for frame in figure.frames:
         assert len(frame.data) == len(frame.traces) == 4
@@ -114,7 +116,28 @@ def test_the_explorer_has_a_step_for_each_radius_and_a_button_for_each_method():
         )
 
 
-def test_a_figure_finds_its_script_in_the_book():
-    html = book._touchable(explorer.simplex({"ST": record()}))
+def test_a_figure_finds_its_script_in_the_book(record):
+    html = book._touchable(explorer.simplex({"ST": [record]}))
     assert "src='../_static/plotly.min.js'" in html
     assert "https://" not in html.replace("https://plot.ly", "")
+
+
+def test_the_table_of_contents_has_every_notebook_once():
+    """A chapter is its text and its line there; nothing else lists it."""
+    assert sorted(book.chapters()) == sorted(book.NOTEBOOKS.glob("*.ipynb"))
+
+
+def test_a_chapter_that_fails_stops_the_others(monkeypatch, tmp_path):
+    begun = []
+
+    def execute(path, parameters):
+        begun.append(path)
+        raise ValueError(path.stem)
+
+    monkeypatch.setattr(book, "SOURCE", tmp_path / "source")
+    monkeypatch.setattr(book, "_draw_hero", lambda *arguments: None)
+    monkeypatch.setattr(book, "_fragments", lambda study: {})
+    monkeypatch.setattr(book, "_execute", execute)
+    with pytest.raises(ValueError, match="0"):
+        book.render(Study.of(), {})
+    assert len(begun) < len(book.chapters())

@@ -1,12 +1,21 @@
 """The command line: grids that stop, go on and skip; mistakes that are said in a sentence."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rnc import cli, runs
+from rnc import cli
+from rnc.progress import OutOfTime
+from rnc.study import grid, store
+from rnc.study.files import StoreError
+from rnc.study.settings import Study
 
 TINY = 'preset = "quick"\nwidth = 2\nepochs = 2\nsteps = 1\n'
 
@@ -26,57 +35,99 @@ def folders(tmp_path, empty_store, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture
+def wanted(monkeypatch):
+    """The jobs that a command would compute."""
+    jobs = []
+    monkeypatch.setattr(cli, "compute", lambda found, *rest, **named: jobs.extend(found))
+    return jobs
+
+
+def write(folder, text):
+    (folder / "grid.toml").write_text(text)
+    return str(folder / "grid.toml")
+
+
 def test_a_grid_stops_goes_on_and_skips_what_is_recorded(folders):
-    grid = folders / "grid.toml"
-    grid.write_text(f'[[run]]\n{TINY}only = ["st"]\n\n[[run]]\n{TINY}only = ["trades", "at"]\n')
-    first = rnc("grid", grid, "--minutes", 0, cwd=folders)
-    assert first.returncode == 0, first.stderr
+    file = write(
+        folders, f'[[run]]\n{TINY}only = ["st"]\n\n[[run]]\n{TINY}only = ["trades", "at"]\n'
+    )
+    first = rnc("grid", file, "--minutes", 0, cwd=folders)
+    assert first.returncode == 75, "a queue tells by it that the grid wants to be begun again"
     assert "networks: 3, recorded: 0" in first.stdout
     assert "about" in first.stdout
     assert "time is over with 3 networks to do; the same command goes on" in first.stdout
-    second = rnc("grid", grid, cwd=folders)
+    second = rnc("grid", file, cwd=folders)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("done: ") == 3
-    assert len(list((folders / "records").rglob("*.json"))) == 3
-    lost = next((folders / "records").rglob("*.json"))
-    lost.unlink()  # as after a run that did not keep its record
-    third = rnc("grid", grid, cwd=folders)
+    published = list((folders / "records").rglob("training.json"))
+    assert len(published) == 3
+    published[0].unlink()  # as after a run that did not publish its record
+    third = rnc("grid", file, cwd=folders)
     assert third.stdout == "networks: 3, recorded: 3\n"
-    assert lost.exists()
+    assert published[0].exists()
 
 
 def test_a_grid_can_ask_for_stronger_attacks(folders):
-    grid = folders / "grid.toml"
-    grid.write_text(f'[[run]]\n{TINY}only = ["st"]\n')
-    assert "1 of 1 done: " in rnc("grid", grid, cwd=folders).stdout
-    grid.write_text(f'[[run]]\n{TINY}only = ["st"]\nstronger = true\n')
-    again = rnc("grid", grid, cwd=folders)
+    file = write(folders, f'[[run]]\n{TINY}only = ["st"]\n')
+    assert "1 of 1 done: " in rnc("grid", file, cwd=folders).stdout
+    file = write(folders, f'[[run]]\n{TINY}only = ["st"]\nstronger = true\n')
+    again = rnc("grid", file, cwd=folders)
     assert "networks: 1, recorded: 0" in again.stdout
-    assert sorted(len(path.suffixes) for path in (folders / "records").rglob("*.json")) == [1, 2]
-    assert rnc("grid", grid, cwd=folders).stdout == "networks: 1, recorded: 1\n"
+    assert len(list((folders / "records").rglob("stronger.1.json"))) == 1
+    assert rnc("grid", file, cwd=folders).stdout == "networks: 1, recorded: 1\n"
 
 
-def test_a_grid_goes_through_its_list_in_order(folders, monkeypatch):
-    jobs = []
-    monkeypatch.setattr(cli, "_compute", lambda found, *rest, **named: jobs.extend(found))
-    grid = folders / "grid.toml"
-    grid.write_text(
-        f'[[run]]\n{TINY}seed = 3\nonly = ["at"]\n\n[[run]]\n{TINY}seeds = [2, 1]\nonly = ["st"]\n'
-    )
-    cli.main(["grid", str(grid)])
-    assert [(t.label, t.seed) for t, *_ in jobs] == [("AT", 3), ("ST", 2), ("ST", 1)]
+def test_a_grid_goes_through_its_list_in_order_and_shards_share_it(folders, wanted):
+    text = f'[[run]]\n{TINY}seed = 3\nonly = ["at"]\n\n[[run]]\n{TINY}seeds = [2, 1]\n'
+    file = write(folders, text + 'only = ["st", "at-frozen"]\n')
+    cli.main(["grid", file])
+    everything = list(wanted)
+    assert [str(job.training) for job in everything] == [
+        "AT, seed 3",
+        "ST, seed 2",
+        "AT (frozen BN), seed 2",
+        "ST, seed 1",
+        "AT (frozen BN), seed 1",
+    ]
+    shards = []
+    for k in (1, 2, 3):
+        wanted.clear()
+        cli.main(["grid", file, "--shard", f"{k}/3"])
+        shards.append(list(wanted))
+    assert shards == [everything[k::3] for k in range(3)]
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "1/0"])
+def test_a_shard_that_is_none_is_said(folders, capsys, shard):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["grid", write(folders, f"[[run]]\n{TINY}"), "--shard", shard])
+    message = f"shard must be such as 2/8, the second of eight; got '{shard}'"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     "path", sorted((Path(__file__).resolve().parents[1] / "book" / "records").glob("*.toml"))
 )
-def test_the_books_own_grids_can_be_read(path, monkeypatch):
-    jobs = []
-    monkeypatch.setattr(cli, "_compute", lambda found, *rest, **named: jobs.extend(found))
+def test_the_books_own_grids_can_be_read(path, wanted):
     cli.main(["grid", str(path)])
-    assert len(set(jobs)) == len(jobs) >= 12
+    assert len(set(wanted)) == len(wanted) >= 12
     if path.stem == "cifar10-small":  # those records are there
-        assert all(runs.find(t, a, kind) for t, a, kinds in jobs for kind in kinds)
+        assert [job for job in wanted if job.find() is None] == []
+
+
+def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
+    from rnc.show import book
+
+    monkeypatch.setattr(book, "render", lambda study, settings: None)
+    cli.main(["book"])
+    assert len(wanted) == 4
+    assert {job.extra for job in wanted} == {("stronger",)}
+    assert [job.training.method.name for job in wanted][-1] == "st"  # the shortest
+    wanted.clear()
+    cli.main(["book", "--preset", "cifar10-small"])
+    assert len(wanted) == 3 * 4 + 4
+    assert len({(job.training, job.evaluation) for job in wanted}) == len(wanted)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +137,10 @@ def test_the_books_own_grids_can_be_read(path, monkeypatch):
             "[[run]]\nepoch = 3\n",
             "has a setting 'epoch'; allowed are only, stronger, preset, dataset",
         ),
-        ('[[run]]\nonly = ["sst"]\n', "only must be some of st, at, trades, trades-frozen; got"),
+        (
+            '[[run]]\nonly = ["sst"]\n',
+            "only must be one of st, at, trades, trades-frozen, at-frozen; got 'sst' (did you",
+        ),
         ("[[run]]\nstronger = 3\n", "stronger must be true or false; got 3 in "),
         ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
         ("[[run]]\nwidth = 0\n", "width must be a whole number, at least 1; got 0"),
@@ -97,10 +151,8 @@ def test_the_books_own_grids_can_be_read(path, monkeypatch):
     ],
 )
 def test_a_mistake_in_a_grid_is_said_before_anything_runs(folders, capsys, text, message):
-    grid = folders / "grid.toml"
-    grid.write_text(text)
     with pytest.raises(SystemExit, match="2"):
-        cli.main(["grid", str(grid)])
+        cli.main(["grid", write(folders, text)])
     assert message in capsys.readouterr().err
     assert not (folders / "store").exists()
 
@@ -108,6 +160,7 @@ def test_a_mistake_in_a_grid_is_said_before_anything_runs(folders, capsys, text,
 def test_mistakes_are_said_in_one_sentence(folders):
     for arguments, message in (
         (["run", "--norm", "l3"], "norm must be one of linf, l2; got 'l3'"),
+        (["run", "--model", "[1]"], "model must be one of vgg11, preactresnet18; got [1]"),
         (["run", "--preset", "paper"], "start it all the same with python -m rnc run --long"),
         (["claims", "--dataset", "imagefolder:none"], f"there is no folder {folders}/none/train"),
         (["grid", "none.toml"], "file must be a TOML list of [[run]] tables; got none.toml"),
@@ -118,17 +171,133 @@ def test_mistakes_are_said_in_one_sentence(folders):
         assert "Traceback" not in run.stderr
 
 
-def test_a_training_that_diverges_does_not_stop_the_others(folders, monkeypatch, capsys):
-    jobs = cli._jobs(cli.Study.of(width=2, epochs=2, steps=1), ["st", "at"])
-    broken = (cli.runs.Training(**{**vars(jobs[0][0]), "lr": 1e9}), *jobs[0][1:])
+def jobs_of(*methods):
+    study = Study.of(width=2, epochs=2, steps=1)
+    return [grid.Job(study.training(method), study.evaluation) for method in methods]
+
+
+def test_a_training_that_diverges_does_not_stop_the_others(folders, capsys):
+    st, at = jobs_of("st", "at")
+    broken = replace(st, training=replace(st.training, lr=1e9))
     with pytest.raises(SystemExit, match="1"):
-        cli._compute([broken, jobs[1]], "cpu", minutes=5, long=False)
+        grid.compute([broken, at], "cpu", minutes=5)
     said = capsys.readouterr().out
     assert "failed: " in said
     assert "ST diverged in epoch" in said
     assert "done: " in said
-    assert runs.find(*broken[:2]) is None
-    assert runs.find(*jobs[1][:2]) is not None
+    assert broken.find() is None
+    assert at.find() is not None
+
+
+def test_what_another_process_works_on_is_left_until_the_rest_is_done(folders, capsys):
+    held, *others = jobs_of("st", "at", "trades")
+
+    def hold(taken):
+        with store._locked(store.home(held.training)):
+            taken.set()
+            while not all(job.find() for job in others):
+                time.sleep(0.05)
+
+    other_process = threading.Thread(target=hold, args=[taken := threading.Event()])
+    other_process.start()
+    taken.wait()
+    grid.compute([held, *others], "cpu")
+    other_process.join()
+    done = [line for line in capsys.readouterr().out.splitlines() if "done: " in line]
+    assert len(done) == 3
+    assert "3 of 3 done" in done[-1]
+    assert "-st-" in done[-1]
+
+
+def test_records_that_cannot_be_published_are_said_before_any_training(
+    folders, monkeypatch, capsys
+):
+    (folders / "file").write_text("in the way")
+    monkeypatch.setenv("RNC_RECORDS", str(folders / "file" / "records"))
+    with pytest.raises(StoreError, match="file/records cannot be written .* RNC_RECORDS"):
+        grid.compute(jobs_of("st"), "cpu", publish=True)
+    assert not (folders / "store").exists()
+
+
+def test_an_error_of_the_command_itself_does_not_wait_for_queued_work(folders, monkeypatch):
+    """Whatever it is; the workers end with it."""
+    monkeypatch.setattr(store, "publish", lambda *a: None if not made.exists() else 1 / 0)
+    made = folders / "store"
+    jobs = [
+        replace(job, training=replace(job.training, seed=seed, epochs=2 if seed == 0 else 300))
+        for seed in range(4)
+        for job in jobs_of("st")
+    ]
+    began = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        grid.compute(jobs, "cpu", publish=True)
+    assert time.monotonic() - began < 60
+    time.sleep(1)
+    files = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    time.sleep(2)
+    assert {path: path.stat().st_mtime_ns for path in made.rglob("*")} == files
+
+
+@pytest.mark.parametrize(
+    ("stop", "code"),
+    [
+        (lambda pid: os.killpg(pid, signal.SIGINT), 1),  # Ctrl-C, as a terminal sends it
+        (lambda pid: os.kill(pid, signal.SIGINT), 1),
+        (lambda pid: os.kill(pid, signal.SIGTERM), -signal.SIGTERM),
+        (lambda pid: os.kill(pid, signal.SIGKILL), -signal.SIGKILL),
+    ],
+    ids=["ctrl-c", "interrupt", "terminate", "kill"],
+)
+def test_whatever_stops_the_command_stops_its_workers(empty_store, stop, code):
+    command = [sys.executable, "-m", "rnc", "run", "--width", "2", "--epochs", "500"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a background job of a shell, as CI may be, ignores Ctrl-C, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while not list(empty_store.rglob("epoch-0001.safetensors")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    stop(process.pid)
+    _, errors = process.communicate(timeout=60)  # waits for the workers, who hold the pipe
+    assert process.returncode == code
+    assert ("the same command goes on from the last checkpoints" in errors) == (code == 1)
+    files = {path: path.stat().st_mtime_ns for path in empty_store.rglob("*")}
+    time.sleep(2)  # several epochs of a worker that had been left
+    assert {path: path.stat().st_mtime_ns for path in empty_store.rglob("*")} == files
+
+
+def test_workers_are_as_many_as_the_cores_that_may_be_used(folders, monkeypatch, capsys):
+    monkeypatch.setattr(grid.joblib, "cpu_count", lambda: 1)
+    with pytest.raises(SystemExit):
+        grid.compute(jobs_of("st", "at"), "cpu", minutes=0)
+    assert "1 at a time" in capsys.readouterr().out
+
+
+def test_each_network_on_a_gpu_has_a_process_of_its_own(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        grid, "ProcessPoolExecutor", lambda *a, **named: asked.append(named) or Pool()
+    )
+
+    class Pool:
+        def shutdown(self, **named):
+            pass
+
+    for device in ("cpu", "cuda"):
+        with grid._workers(1, device):
+            pass
+    assert [named["max_tasks_per_child"] for named in asked] == [None, 1]
+
+
+def test_a_job_is_not_begun_when_time_is_over(folders):
+    (job,) = jobs_of("st")
+    with pytest.raises(OutOfTime, match="was not begun"):
+        grid._make(job, "cpu", time.time() - 1, wait=True)
 
 
 def test_one_network_can_be_asked_for(folders):

@@ -223,7 +223,7 @@ def test_deviation_of_orthogonal_vectors_is_known():
     ("batches", "message"),
     [
         ([], "no points"),
-        ([(torch.randn(4, 3), torch.tensor([0, 0, 2, 2]))], r"none of class \[1\]"),
+        ([(torch.randn(4, 3), torch.tensor([0, 0, 2, 2]))], r"1 of 3 have none, such as class 1"),
         ([(torch.randn(2, 3), torch.tensor([0, 3]))], r"labels must be in 0\.\.2; got 0\.\.3"),
         ([(torch.randn(2, 3), torch.tensor([0, -1]))], r"got -1\.\.0"),
         ([(torch.randn(2, 3), torch.tensor([0]))], "one per point, 2"),

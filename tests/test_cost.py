@@ -4,20 +4,25 @@ from dataclasses import replace
 
 import pytest
 
-from rnc import cost, data
-from rnc.config import Study
+from rnc.study import cost, data
+from rnc.study.measurements import MEASUREMENTS
+from rnc.study.settings import Study
+
+STANDARD = [m for m in MEASUREMENTS.values() if m.standard]
 
 
 @pytest.fixture
 def passes(monkeypatch):
     monkeypatch.setattr(cost, "_pass_seconds", lambda *arguments: 1.0)
-    return lambda training, study: cost.seconds(training, study.attack)
+    return lambda training, study, measured=STANDARD, trains=True: cost.seconds(
+        training, study.evaluation, "cpu", measured, trains
+    )
 
 
 def test_an_epoch_costs_what_its_method_does(passes):
     """Per image and epoch: 3 passes of ST; AT with 5 steps 13; TRADES 17."""
     study = Study.of("cifar10-small")
-    for training, each in zip(study.variants(), (3, 13, 17, 17), strict=True):
+    for training, each in zip(study.trainings(), (3, 13, 17, 17), strict=True):
         # the same number of snapshots, so that only epochs differ
         longer = replace(training, epochs=training.epochs + 1)
         assert len(training.snapshots()) == len(longer.snapshots())
@@ -31,17 +36,22 @@ def test_cost_grows_with_images_and_steps(passes):
     assert passes(study.training("st"), more) > passes(study.training("st"), study)
 
 
-def test_parts_are_counted_by_themselves(passes):
+def test_what_is_measured_on_a_part_of_the_points_costs_that_part(passes):
+    study = Study.of("cifar10-small")
+    some = Study.of("cifar10-small", measured_per_class=10)
+    measured = [passes(study.training("st"), s, trains=False) for s in (study, some)]
+    assert measured[0] == 10 * measured[1]
+
+
+def test_training_and_measurements_are_counted_by_themselves(passes):
     study = Study.of("cifar10-small")
     training = study.training("st")
-    parts = {
-        part: cost.seconds(training, study.attack, parts=[part])
-        for part in ("training", "record", "stronger")
-    }
-    assert parts["training"] == 1000 * 80 * 3
-    assert parts["training"] + parts["record"] == passes(training, study)
+    trains = passes(training, study, [])
+    assert trains == 1000 * 80 * 3
+    assert trains + passes(training, study, trains=False) == passes(training, study)
     # 50 steps, two losses, thrice; ten steps for eleven more: two passes each, 1000 images
-    assert parts["stronger"] == 1000 * (50 * 2 * 3 + 10 * 11) * 2
+    stronger = passes(training, study, [MEASUREMENTS["stronger"]], trains=False)
+    assert stronger == 1000 * (50 * 2 * 3 + 10 * 11) * 2
 
 
 def test_cifar_is_not_loaded_for_an_estimate(passes, monkeypatch):
@@ -51,7 +61,7 @@ def test_cifar_is_not_loaded_for_an_estimate(passes, monkeypatch):
 
 
 def test_a_pass_takes_time(tiny):
-    assert cost.seconds(tiny.training("st"), tiny.attack) > 0
+    assert cost.seconds(tiny.training("st"), tiny.evaluation, "cpu", STANDARD, True) > 0
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,12 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import torch
+from conftest import write_images
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from rnc import data
-from rnc.data import DataError
+from rnc.study import data
+from rnc.study.data import DATASETS, DataError
 
 
 def test_digits_are_balanced_in_range_and_do_not_overlap():
@@ -40,18 +41,6 @@ def test_mean_and_std_are_of_the_training_images():
 
 
 # Folders of images, and CIFAR --------------------------------------------------------------
-
-
-def write_images(folder, counts, size=(6, 4), seed=0):
-    """Random PNG images, {class: count}; gives them back as {class: N x H x W x 3}."""
-    rng, written = np.random.default_rng(seed), {}
-    for name, count in counts.items():
-        (folder / name).mkdir(parents=True)
-        pixels = rng.integers(0, 256, (count, size[1], size[0], 3), dtype=np.uint8)
-        for i, image in enumerate(pixels):
-            Image.fromarray(image).save(folder / name / f"{i:03d}.png")
-        written[name] = pixels
-    return written
 
 
 @pytest.fixture
@@ -127,6 +116,34 @@ def test_what_is_wrong_with_a_folder_is_named(pictures, tmp_path):
     (path / "train" / "bird").mkdir()
     with pytest.raises(DataError, match=r"every class needs images; there are none in .*/bird"):
         data.load(name)
+
+
+def test_a_folder_whose_name_ends_like_a_size_is_that_folder(tmp_path):
+    for part in ("train", "test"):
+        write_images(tmp_path / "photos@2023" / part, {"a": 2, "b": 2}, size=(6, 4))
+    assert data.load(f"imagefolder:{tmp_path}/photos@2023").x.shape[2:] == (4, 6)
+    assert data.load(f"imagefolder:{tmp_path}/photos@2023@3").x.shape[2:] == (3, 3)
+
+
+def test_a_digest_names_pixels_and_labels(pictures):
+    path, _ = pictures
+    first, again = (data.load(f"imagefolder:{path}", per_class=n).digest for n in (None, 2))
+    assert first != again
+    pixels = np.asarray(Image.open(path / "test" / "dog" / "000.png")).copy()
+    pixels[0, 0, 0] ^= 1
+    Image.fromarray(pixels).save(path / "test" / "dog" / "000.png")
+    data._load.cache_clear()
+    changed = data.load(f"imagefolder:{path}").digest
+    assert len({first, again, changed}) == 3
+    assert all(len(digest) == 16 for digest in (first, changed))
+
+
+@pytest.mark.parametrize("name", ["digits"])
+def test_what_is_known_of_a_data_set_beforehand_is_so(name):
+    images, known = data.load(name), DATASETS[name]
+    assert (known.classes, known.shape) == (len(images.classes), images.x.shape[1:])
+    assert torch.bincount(images.y).tolist() == [known.per_class] * known.classes
+    assert torch.bincount(images.y_test).tolist() == [known.test_per_class] * known.classes
 
 
 def test_a_folder_of_one_class_is_an_error(tmp_path):

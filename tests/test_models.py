@@ -3,12 +3,7 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from rnc import config
 from rnc.models import MODELS, features, frozen, outputs
-
-
-def test_settings_and_code_name_the_same_models():
-    assert set(MODELS) == set(config.MODELS)
 
 
 @pytest.mark.parametrize(("name", "layers"), [("vgg11", 8), ("preactresnet18", 10)])
@@ -29,7 +24,7 @@ def test_full_width_has_the_size_that_is_known(name, parameters):
     assert count == pytest.approx(parameters, rel=0.005)
 
 
-@pytest.mark.parametrize("name", config.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_normalisation_is_inside(name):
     torch.manual_seed(0)
     plain = MODELS[name](10, width=2).eval()

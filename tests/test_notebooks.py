@@ -9,14 +9,14 @@ import jupytext
 import nbformat
 import pytest
 
-from rnc.config import _assigned
+from rnc.study.notebook import assigned
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ATTACKS = ROOT / "notebooks" / "03_attacks.ipynb"
 VOCABULARY = {
     "preset", "dataset", "per_class", "model", "width", "norm", "eps", "alpha", "steps", "epochs",
-    "seed", "seeds", "precision", "device",
+    "seed", "seeds", "precision", "measured_per_class", "device",
 }  # fmt: skip
 all_notebooks = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -35,10 +35,6 @@ def contents(notebook):
         (c.cell_type, c.source, sorted(c.metadata.get("tags", [])), c.metadata.get("mystnb"))
         for c in notebook.cells
     ]
-
-
-def test_there_is_a_notebook_per_section():
-    assert [path.stem[:2] for path in NOTEBOOKS] == [f"{i:02d}" for i in range(1, 11)]
 
 
 @all_notebooks
@@ -63,7 +59,7 @@ def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
     listed = re.findall(r"^  (\w+): (\w+) \(default (.+?)\)\s+(\S.*)$", run.stdout, re.M)
     cells = nbformat.read(path, as_version=4).cells
     (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
-    declared = _assigned(cell.source)
+    declared = assigned(cell.source)
     assert [name for name, *_ in listed] == declared
     assert set(declared) <= VOCABULARY
     units = {name: text for name, _, _, text in listed}
@@ -102,10 +98,7 @@ def test_a_mistake_stops_the_first_cell_with_one_sentence(tmp_path, name, value,
 
 def test_eps_changes_the_results_and_zero_gives_the_clean_ones(tmp_path, empty_store):
     """Run from elsewhere; a network of two channels and two epochs stands for all."""
-    probe = (
-        "end = records['ST']['trajectory']\n"
-        "print(round(end['clean']['nc1'][-1], 6), round(end['pgd']['nc1'][-1], 6))"
-    )
+    probe = "print(*(round(records['ST'][0].end(kind, 'nc1'), 6) for kind in ('clean', 'pgd')))"
     notebook = nbformat.read(ATTACKS, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell(probe))
     nbformat.write(notebook, tmp_path / "probed.ipynb")
@@ -123,8 +116,6 @@ def test_eps_changes_the_results_and_zero_gives_the_clean_ones(tmp_path, empty_s
 
 
 def test_the_package_does_not_need_jupyter():
-    code = (
-        "import sys, rnc, rnc.cli; print([m for m in sys.modules if 'jupy' in m or 'nb' == m[:2]])"
-    )
+    code = "import sys, rnc.cli; print([m for m in sys.modules if 'jupy' in m or 'nb' == m[:2]])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -3,27 +3,25 @@
 import numpy as np
 import pytest
 
-from rnc import plots
+from rnc.show import plots
+from rnc.study.methods import METHODS
+from rnc.study.record import Record
+from rnc.study.settings import Study
 
 
-def record(values, nc1=(9.0, 3.0)):
+def record(values, nc1=(9.0, 3.0), method="st"):
+    study = Study.of()
     measures = {name: list(values) for name in plots.COLLAPSE} | {"accuracy": list(values)}
-    return {
-        "epochs": [0, 1],
-        "trajectory": dict.fromkeys(plots.KINDS, measures),
-        "layers": {
-            "names": ["a", "b"],
-            **{
-                kind: {
-                    "nc1": nc1,
-                    "nc2_norms": values,
-                    "nc2_angles": values,
-                    "ncc_accuracy": values,
-                }
-                for kind in ("clean", "perturbed")
-            },
-        },
+    layers = {
+        points: dict.fromkeys(("nc2_norms", "nc2_angles", "ncc_accuracy"), values) | {"nc1": nc1}
+        for points in ("clean", "pgd")
     }
+    measured = {
+        "trajectory": {"epochs": [0, 1]} | dict.fromkeys(plots.KINDS, measures),
+        "layers": {"names": ["a", "b"]} | layers,
+    }
+    measured = {name: {"values": found} for name, found in measured.items()}
+    return Record(study.training(method), study.evaluation, {}, measured)
 
 
 def test_of_several_seeds_the_line_is_the_mean_and_the_band_goes_to_the_ends():
@@ -34,13 +32,13 @@ def test_of_several_seeds_the_line_is_the_mean_and_the_band_goes_to_the_ends():
     (band,) = axis.collections
     corners = band.get_paths()[0].vertices
     assert {tuple(np.round(c, 6)) for c in corners} >= {(0, 0.2), (0, 0.4), (1, 0.4), (1, 1.0)}
-    (alone,) = plots.training_curves({"ST": seeds[0]}, ["accuracy"], ["clean"]).axes
+    (alone,) = plots.training_curves({"ST": seeds[:1]}, ["accuracy"], ["clean"]).axes
     assert not alone.collections
 
 
 def test_attacks_on_a_layer_stand_beside_those_on_the_output():
     own, adaptive = record([0.5, 0.9]), record([0.1, 0.2])
-    axes = plots.adaptive_layers({"ST": own, "AT": own}, {"ST": adaptive, "AT": own}).axes
+    axes = plots.adaptive_layers({"ST": [own], "AT": [own]}, {"ST": [adaptive], "AT": [own]}).axes
     shown = [[list(line.get_ydata()) for line in axis.get_lines()] for axis in axes]
     assert shown == [[[0.5, 0.9], [0.5, 0.9], [0.1, 0.2]], [[0.5, 0.9]] * 3]
     assert [axis.get_title() for axis in axes] == ["ST", "AT"]
@@ -48,8 +46,8 @@ def test_attacks_on_a_layer_stand_beside_those_on_the_output():
 
 
 def test_methods_keep_their_colours_and_others_have_one():
-    figure = plots.layers({"AT": record([0.1, 0.2]), "mine": [record([0.3, 0.4])]})
+    figure = plots.layers({"AT": [record([0.1, 0.2])], "mine": [record([0.3, 0.4])]})
     colours = [line.get_color() for line in figure.axes[0].get_lines()]
-    assert colours == [plots.COLOURS["AT"]] * 2 + [plots.OTHER] * 2
-    assert plots.OTHER not in plots.COLOURS.values()
-    assert len(set(plots.COLOURS.values())) == len(plots.COLOURS)
+    assert colours == [METHODS["at"].colour] * 2 + [plots.OTHER] * 2
+    own = [method.colour for method in METHODS.values()]
+    assert len({*own, plots.OTHER}) == len(own) + 1

@@ -1,23 +1,17 @@
 """Stronger attacks: never weaker, adaptive ones against a closed form, and records under them."""
 
-import json
-
 import pytest
 import torch
 from torch import nn
 
-from rnc import data, experiments, judge, pgd, runs, stronger
+from rnc import judge, pgd, progress, records
 from rnc.attacks import margin
-from rnc.config import Attack
-from rnc.experiments import plain, read_out
-from rnc.stronger import (
-    Mismatch,
-    measure_stronger,
-    ncc_classifier,
-    strongest,
-    under_stronger,
-)
-from rnc.training import Checkpoint, OutOfTime, build
+from rnc.study import data
+from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard, stronger
+from rnc.study.measurements.stronger import ncc_classifier, strongest
+from rnc.study.settings import Attack
+from rnc.study.training import build
+from rnc.surveys import read_out
 
 
 @pytest.fixture(scope="module")
@@ -67,78 +61,51 @@ def test_an_adaptive_attack_finds_every_point_that_can_be_moved(generator):
 
 
 def test_a_record_under_stronger_attacks_is_judged_like_any_other(tiny, empty_store):
-    labels = ["ST", "AT"]
-    records, others = runs.records(tiny, *labels), runs.records(tiny, *labels, stronger=True)
-    assert list(others) == labels
-    for label in labels:
-        own, under = records[label], others[label]
-        assert under["trajectory"]["clean"] == own["trajectory"]["clean"]
-        assert under["history"] == own["history"]
-        accuracy = [r["trajectory"]["pgd"]["accuracy"] for r in (own, under)]
-        assert accuracy[0][:-1] == accuracy[1][:-1]
+    titles = ["ST", "AT"]
+    own, under = records(tiny, *titles), records(tiny, *titles, stronger=True)
+    assert list(under) == titles
+    for title in titles:
+        (before,), (after,) = own[title], under[title]
+        assert after["trajectory"]["clean"] == before["trajectory"]["clean"]
+        assert after.trained == before.trained
+        accuracy = [record.curve("pgd", "accuracy") for record in (before, after)]
+        assert (accuracy[0][:-1] == accuracy[1][:-1]).all()
         assert accuracy[1][-1] <= accuracy[0][-1]
-        success = [r["final"]["targeted_success"] for r in (own, under)]
-        assert success[1] >= success[0]
-        ncc = [r["layers"]["perturbed"]["ncc_accuracy"] for r in (own, under)]
-        assert all(adaptive <= transferred for transferred, adaptive in zip(*ncc, strict=True))
-        assert len(ncc[1]) == len(own["layers"]["names"])
-    assert "not measured" not in str(judge([others], "C3", "C5", "C7", "C10", "C12"))
-    assert runs.records(tiny, *labels) == records  # as they were
+        assert after.targeted_success >= before.targeted_success
+        ncc = [record.layer_curve("pgd", "ncc_accuracy") for record in (before, after)]
+        assert (ncc[1] <= ncc[0]).all()
+        assert (
+            after.layer_curve("pgd", "nc1").tolist() == before.layer_curve("pgd", "nc1").tolist()
+        )
+    verdicts = judge(under, "C3", "C5", "C7", "C10", "C12")
+    assert "not measured" not in [verdict.verdict for verdict in verdicts]
+    again = records(tiny, *titles)
+    assert all(again[title][0].measured.items() >= own[title][0].measured.items() for title in own)
 
 
 def test_the_measures_are_those_of_the_points_found(images, tiny, monkeypatch):
     """With attacks that find nothing new, the stronger measures are the record's own."""
     training = tiny.training("at")
-    model = build(training, images).eval()
-    end = Checkpoint(3, model.state_dict(), [], [], 0.0)
+    state = build(training, images).state_dict()
+    subject = Subject(training, tiny.evaluation, images, lambda epoch: state)
     monkeypatch.setattr(stronger, "strongest", lambda model, y, tried, targeted: tried[0])
-    measured = measure_stronger(training, tiny.attack, images, end)
-    x = experiments.perturbations(training, model, images, tiny.attack)
-    read = {name: read_out(model, points) for name, points in x.items()}
-    row = plain(experiments.at_epoch(model, images, read))
-    layers = plain(experiments.layerwise(model, model.layers, x["clean"], x["pgd"], images.y))
-    assert measured["end"] == {name: value for name, value in row.items() if name != "gauss"}
-    assert measured["final"] == plain(experiments.leaping(images, read))
-    assert measured["layers"]["ncc_accuracy"] == layers["perturbed"]["ncc_accuracy"]
-    json.dumps(measured, allow_nan=False)
-
-
-@pytest.fixture
-def pair():
-    record = {
-        "trajectory": {"pgd": {"nc1": [1, 2]}, "clean": {"loss": [3, 4]}, "leap": [5, 6]},
-        "final": {"leap": [7]},
-        "layers": {"perturbed": {"nc1": [8], "ncc_accuracy": [9]}},
+    measured = plain(MEASUREMENTS["stronger"].function(subject, Parts()))
+    row = plain(standard.at_epoch(subject.read, subject.y, subject.model.classifier.weight))
+    layers = plain(standard.layers(subject, Parts()))
+    assert measured["end"] == {
+        name: value for name, value in row.items() if name not in ("clean", "gauss")
     }
-    changes = {
-        "end": {"pgd": {"nc1": 20}, "clean": {"loss": 4}, "leap": 60},
-        "final": {"leap": [70]},
-        "layers": {"ncc_accuracy": [90]},
-    }
-    return record, changes
+    assert measured["leaping"] == plain(standard.where_points_land(subject.read, subject.y))
+    assert measured["layers"]["ncc_accuracy"] == layers["pgd"]["ncc_accuracy"]
 
 
-def test_only_the_ends_are_replaced(pair):
-    record, _ = pair
-    assert under_stronger(*pair) == {
-        "trajectory": {"pgd": {"nc1": [1, 20]}, "clean": {"loss": [3, 4]}, "leap": [5, 60]},
-        "final": {"leap": [70]},
-        "layers": {"perturbed": {"nc1": [8], "ncc_accuracy": [90]}},
-    }
-    assert record["trajectory"]["leap"] == [5, 6]
-
-
-def test_two_networks_are_not_mixed(pair):
-    pair[1]["end"]["clean"]["loss"] = 4.1
-    with pytest.raises(Mismatch, match=r"of two networks \(their losses are 4 and 4.1\).*RNC_REC"):
-        under_stronger(*pair)
-
-
-def test_a_deadline_stops_between_attacks(images, tiny):
+def test_a_budget_stops_between_attacks(images, tiny):
     training = tiny.training("st")
-    end = Checkpoint(3, build(training, images).state_dict(), [], [], 0.0)
-    with pytest.raises(OutOfTime, match="stopped amid stronger attacks"):
-        measure_stronger(training, tiny.attack, images, end, deadline=0.0)
+    state = build(training, images).state_dict()
+    subject = Subject(training, tiny.evaluation, images, lambda epoch: state)
+    assert len(read_out(subject.model, subject.x)[0]) == 500
+    with progress.until(0), pytest.raises(progress.OutOfTime, match="stronger attacks on ST"):
+        MEASUREMENTS["stronger"].function(subject, Parts())
 
 
 def test_longer_attacks_can_cross_the_ball():

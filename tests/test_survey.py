@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from rnc import data, measure, nearest_class_centre, pgd, plots, simplex_alignment, survey
+from rnc import measure, nearest_class_centre, pgd, simplex_alignment, survey, surveys
 from rnc.models import features
+from rnc.show import plots
+from rnc.study import data
 
 ATTACK = {"eps": 8 / 255, "alpha": 4 / 255, "steps": 2}
 
@@ -49,7 +51,7 @@ def test_each_measure_is_that_of_its_own_function(found, network, images):
     nearest = nearest_class_centre(outputs["3"], clean.means)
     assert pgd_points["ncc_accuracy"] == float((nearest == images.y).double().mean())
     first = measure([(outputs["0"], images.y)], 10)
-    assert found.layers["perturbed"]["nc1"][0] == pytest.approx(first.nc1, rel=1e-5)
+    assert found.layers["pgd"]["nc1"][0] == pytest.approx(first.nc1, rel=1e-5)
     by_prediction = torch.stack(
         [outputs["3"][logits.argmax(1) == k].double().mean(0) for k in range(10)]
     )
@@ -86,7 +88,7 @@ def test_the_table_is_tidy_and_can_be_saved(found, tmp_path):
     assert [float(r["value"]) for r in read] == pytest.approx(
         [r["value"] for r in rows], nan_ok=True
     )
-    assert plots.layers({"mine": vars(found)}).axes
+    assert plots.layers({"mine": [found]}).axes
 
 
 def test_without_a_classifier_its_measures_are_undefined(network, images):
@@ -100,3 +102,13 @@ def test_mistakes_are_named_before_the_attack(network, images):
         survey(network, images.x, images.y, ["fc"])
     with pytest.raises(ValueError, match=r"images must be in \[0, 1\]"):
         survey(network, images.x * 255, images.y, ["3"])
+
+
+def test_what_does_not_fit_is_said_before_the_attack(network, images, monkeypatch):
+    """Such as a network of a thousand classes and images of ten of them."""
+    monkeypatch.setattr(surveys, "pgd", None)
+    wide = nn.Sequential(*network[:4], nn.Linear(4 * 14 * 14, 1000))
+    with pytest.raises(ValueError, match="990 of 1000 have none, such as class 10"):
+        survey(wide, images.x, images.y, ["3"])
+    with pytest.raises(ValueError, match="weight must be 10 x 784 .*; got 10 x 3"):
+        survey(network, images.x, images.y, ["3"], torch.zeros(10, 3))

@@ -7,19 +7,12 @@ import torch
 from torch import Generator
 from torch.nn import functional as F
 
-from rnc import data
+from rnc import progress
 from rnc.attacks import pgd, trades_perturbation
-from rnc.config import ParameterError, Study
-from rnc.training import (
-    Diverged,
-    attack_arguments,
-    autocast,
-    build,
-    divergence,
-    objective,
-    reproducible,
-    train,
-)
+from rnc.study import data
+from rnc.study.methods import METHODS, divergence
+from rnc.study.settings import Study
+from rnc.study.training import Diverged, autocast, build, reproducible, train
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +20,16 @@ def images():
     return data.load("digits")
 
 
-def prepared(images, method, bn=None):
+def prepared(images, method):
     """A model in train mode, a batch, and the training's settings."""
-    training = Study.of(width=2, epochs=2).training(method, bn)
+    training = Study.of(width=2, epochs=2).training(method)
     model = build(training, images).train()
     return training, model, images.x[::10], images.y[::10]
+
+
+def objective(training, model, x, y, generator):
+    size = training.attack.size if training.attack else {}
+    return training.method.objective(model, x, y, size, training.beta, generator)
 
 
 def updates(model):
@@ -46,36 +44,29 @@ def test_standard_training_is_cross_entropy_on_clean_images(images):
     assert torch.equal(logits, model(x))
 
 
-def test_adversarial_training_is_cross_entropy_on_attacked_images(images):
-    training, model, x, y = prepared(images, "at", "eval")
+def test_adversarial_training_is_cross_entropy_on_images_attacked_in_train_mode(images):
+    training, model, x, y = prepared(images, "at")
     loss, logits = objective(training, model, x, y, Generator().manual_seed(3))
-    fresh = prepared(images, "at", "eval")[1]
-    attacked = pgd(
-        fresh, x, y, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+    fresh = prepared(images, "at")[1]
+    attacked = pgd(  # a function is attacked in the mode that its network is in
+        fresh.forward, x, y, generator=Generator().manual_seed(3), **training.attack.size
     )
     expected = fresh(attacked)
     assert torch.equal(logits, expected)
     assert torch.equal(loss, F.cross_entropy(expected, y))
     assert not torch.equal(attacked, x)
-
-
-@pytest.mark.parametrize(("bn", "batches"), [("train", 5 + 1), ("eval", 1)])
-def test_attack_iterates_of_at_enter_the_statistics_in_train_mode_only(images, bn, batches):
-    training, model, x, y = prepared(images, "at", bn)
+    # the attack's iterates enter the statistics, and so does the batch that is trained on
     assert training.attack.steps == 5
-    objective(training, model, x, y, Generator())
-    assert updates(model) == batches
+    assert updates(model) == 5 + 1
     assert model.training
 
 
 def test_frozen_at_stays_in_eval_mode_and_never_updates_statistics(images):
-    training, model, x, y = prepared(images, "at", "frozen")
+    training, model, x, y = prepared(images, "at-frozen")
     loss, logits = objective(training, model, x, y, Generator().manual_seed(3))
     assert not model.training
-    fresh = prepared(images, "at", "frozen")[1].eval()
-    attacked = pgd(
-        fresh, x, y, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
-    )
+    fresh = prepared(images, "at-frozen")[1].eval()
+    attacked = pgd(fresh, x, y, generator=Generator().manual_seed(3), **training.attack.size)
     assert torch.equal(logits, fresh(attacked))
     assert torch.equal(loss, F.cross_entropy(logits, y))
     assert int(train(training, images).model["conv1.bn.num_batches_tracked"]) == 0
@@ -89,13 +80,13 @@ def trades_loss(clean, adversarial, y, beta):
 
 
 def test_official_trades_attacks_in_eval_mode_and_updates_in_train_mode(images):
-    training, model, x, y = prepared(images, "trades", "eval")
+    training, model, x, y = prepared(images, "trades")
     loss, _ = objective(training, model, x, y, Generator().manual_seed(3))
     assert model.training
     assert updates(model) == 2  # the clean and the attacked batch, not the attack's iterates
-    fresh = prepared(images, "trades", "eval")[1]
+    fresh = prepared(images, "trades")[1]
     attacked = trades_perturbation(
-        fresh, x, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+        fresh, x, generator=Generator().manual_seed(3), **training.attack.size
     )
     clean = fresh(x)
     expected = trades_loss(clean, fresh(attacked), y, beta=6)
@@ -122,12 +113,12 @@ def test_the_divergence_has_a_gradient_where_a_probability_underflows(dtype):
 
 
 def test_frozen_trades_stays_in_eval_mode_and_never_updates_statistics(images):
-    training, model, x, y = prepared(images, "trades", "frozen")
+    training, model, x, y = prepared(images, "trades-frozen")
     loss, _ = objective(training, model, x, y, Generator().manual_seed(3))
     assert not model.training
-    fresh = prepared(images, "trades", "frozen")[1]
+    fresh = prepared(images, "trades-frozen")[1]
     attacked = trades_perturbation(
-        fresh, x, generator=Generator().manual_seed(3), **attack_arguments(training.attack)
+        fresh, x, generator=Generator().manual_seed(3), **training.attack.size
     )
     fresh.eval()
     expected = trades_loss(fresh(x), fresh(attacked), y, beta=6)
@@ -140,11 +131,10 @@ def test_frozen_trades_stays_in_eval_mode_and_never_updates_statistics(images):
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("method", ["st", "at", "trades"])
+@pytest.mark.parametrize("method", METHODS)
 def test_the_loss_reaches_every_weight(images, method, precision):
     training, model, x, y = prepared(images, method)
-    training = replace(training, precision=precision)
-    with autocast(training, x.device):  # whose cache of weights an attack has filled before
+    with autocast(precision, x.device):  # whose cache of weights an attack has filled before
         loss, _ = objective(training, model, x, y, Generator())
     loss.backward()
     assert loss.dtype == torch.float32
@@ -160,9 +150,9 @@ def same(a, b):
     )
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_training_twice_is_bitwise_the_same(images, tiny, number):
-    training = tiny.variants()[number]
+@pytest.mark.parametrize("method", METHODS)
+def test_training_twice_is_bitwise_the_same(images, tiny, method):
+    training = tiny.training(method)
     assert same(train(training, images), train(training, images))
 
 
@@ -171,9 +161,9 @@ def test_another_seed_is_another_network(images, tiny):
     assert not torch.equal(one.model["classifier.weight"], two.model["classifier.weight"])
 
 
-@pytest.mark.parametrize("number", range(4))
-def test_going_on_from_any_checkpoint_ends_the_same(images, tiny, number):
-    training = tiny.variants()[number]
+@pytest.mark.parametrize("method", METHODS)
+def test_going_on_from_any_checkpoint_ends_the_same(images, tiny, method):
+    training = tiny.training(method)
     kept = []
     whole = train(training, images, on_checkpoint=kept.append, checkpoint_seconds=0)
     assert [c.epoch for c in kept] == [1, 2, 3]
@@ -201,6 +191,31 @@ def test_the_callers_threads_and_determinism_are_put_back():
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_batchnorm_mode_of_another_method_is_refused():
-    with pytest.raises(ParameterError, match="bn must be one of eval, frozen; got 'train'"):
-        Study.of().training("trades", bn="train")
+def test_after_a_resume_momentum_lies_in_memory_as_its_weights_do(images, tiny, monkeypatch):
+    """Otherwise every later step is slow, and the fused one of a GPU refuses."""
+    training, kept, seen = tiny.training("st"), [], []
+    train(training, images, on_checkpoint=kept.append, checkpoint_seconds=0)
+    # as they come from a file: contiguous
+    start = replace(kept[0], momentum=[m.contiguous() for m in kept[0].momentum])
+    step = torch.optim.SGD.step
+
+    def looked(optimiser, *arguments):
+        seen.append(
+            all(p.stride() == s["momentum_buffer"].stride() for p, s in optimiser.state.items())
+        )
+        return step(optimiser, *arguments)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", looked)
+    train(training, images, start)
+    assert all(seen)
+    assert any(m.dim() == 4 and m.shape[1] > 1 for m in start.momentum)
+
+
+def test_a_budget_stops_between_epochs_and_keeps_a_checkpoint(images, tiny, monkeypatch):
+    training, kept = replace(tiny.training("st"), epochs=5), []
+    clock = iter(range(100))
+    monkeypatch.setattr(progress.time, "time", lambda: next(clock))
+    with progress.until(2.5), pytest.raises(progress.OutOfTime, match="ST, seed 0: epoch 3 of 5"):
+        train(training, images, on_checkpoint=kept.append, checkpoint_seconds=1e9)
+    assert [checkpoint.epoch for checkpoint in kept] == [3]
+    assert same(train(training, images, kept[0]), train(training, images))

@@ -12,10 +12,11 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from rnc import data, measure, pgd
-from rnc.config import MODELS, PRECISIONS, Study
-from rnc.models import MODELS as NETWORKS
-from rnc.training import _epoch, attack_arguments, build, reproducible, train
+from rnc import measure, pgd
+from rnc.models import MODELS
+from rnc.study import data
+from rnc.study.settings import PRECISIONS, Study
+from rnc.study.training import _epoch, build, reproducible, train
 
 
 def seconds(*functions, repeats=7):
@@ -65,7 +66,7 @@ def full_backward(model, x, y, size):
 
 def attack():
     study, images = Study.of(), data.load("digits")
-    size = attack_arguments(study.attack)
+    size = study.evaluation.attack.size
     x, y = images.x[:128].contiguous(memory_format=torch.channels_last), images.y[:128]
     for width in (8, 64):
         model = build(Study.of(width=width).training("st"), images).eval()
@@ -81,12 +82,12 @@ def attack():
 
 def quick_training():
     images, total = data.load("digits"), 0.0
-    for training in Study.of().variants():
+    for training in Study.of().trainings():
         began = time.perf_counter()
         train(training, images)
         spent = time.perf_counter() - began
         total += spent
-        print(f"training {training.label}: {spent:.0f} s")
+        print(f"training {training.method.title}: {spent:.0f} s")
     print(f"all training of the quick preset, one thread: {total:.0f} s")
 
 
@@ -100,14 +101,14 @@ def layout():
     for name, width in (("vgg11", 8), ("vgg11", 16), ("preactresnet18", 8)):
         own, other = (
             (
-                NETWORKS[name](10, width).to(memory_format=form),
+                MODELS[name](10, width).to(memory_format=form),
                 torch.rand(128, 3, 32, 32).contiguous(memory_format=form),
             )
             for form in (torch.channels_last, torch.contiguous_format)
         )
         ours, theirs = seconds(lambda own=own: step(*own), lambda other=other: step(*other))
         print(
-            f"a step of {MODELS[name]} width {width}, 32 x 32, batch 128: channels last "
+            f"a step of {MODELS[name].title} width {width}, 32 x 32, batch 128: channels last "
             f"{ours:.3f} s, channels first {theirs:.3f} s: {theirs / ours:.2f} times faster"
         )
 
@@ -150,7 +151,7 @@ def epoch(device):
                     _epoch(training, network, sgd, x, y, number)
                     spent[precision] = time.perf_counter() - began
             print(
-                f"AT epoch of {MODELS[model]} width {width}, {count:,} images, {precision}: "
+                f"AT epoch of {MODELS[model].title} width {width}, {count:,} images, {precision}: "
                 f"{spent[precision]:.1f} s, {count / spent[precision]:,.0f} images/s, "
                 f"{work / 1e12:,.1f} TFLOP, {work / spent[precision] / rate:.0%} of the bfloat16 "
                 f"matrix rate ({rate / 1e12:.2g} TFLOP/s)"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rnc.book import BROWSERS, find_browser
+from rnc.show.book import BROWSERS, find_browser
 
 BOOK = Path(__file__).resolve().parents[2] / "_build" / "html"
 SWITCHES = [
@@ -53,7 +53,8 @@ def visit(browser):
                 else None
             ),
         )
-        tab.goto(f"file://{BOOK / page}")
+        path, query, rest = page.partition("?")
+        tab.goto(f"{(BOOK / path).as_uri()}{query}{rest}")  # a # in the folder's name is none here
         tab.wait_for_load_state("networkidle")
         return tab
 

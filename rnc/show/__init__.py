@@ -1,0 +1,1 @@
+"""The showing: figures and tables from records, and the book from notebooks."""

@@ -1,0 +1,262 @@
+"""From notebooks to the book: papermill runs them, jupyter-book renders them.
+
+notebooks/*.md       what authors edit; jupytext's text twins
+notebooks/*.ipynb    what readers run; with the outputs that tests compare, and no others
+_build/source        what is rendered: executed notebooks and the pages of book/
+_build/html          the book
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+from nbclient import NotebookClient
+from playwright.sync_api import Error as BrowserError
+from playwright.sync_api import sync_playwright
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from rnc.errors import UserError
+from rnc.show import explorer, plots, tables
+from rnc.study.data import DATASETS
+from rnc.study.folders import CHECKOUT as ROOT
+from rnc.study.records import records, scales
+from rnc.study.settings import Study
+
+NOTEBOOKS = ROOT / "notebooks"
+SOURCE = ROOT / "_build" / "source"
+PLOTLY = "../_static/plotly.min.js"  # as seen from any page
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+CHECKED = "nbval-check-output"
+AT_A_TIME = 2
+# Kernels report that their connection within this machine is not encrypted, and that they end.
+KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
+
+
+def render(study: Study, parameters: dict) -> None:
+    """Runs every notebook with some parameters and renders the book strictly.
+
+    Args:
+        study: what the parameters ask for.
+        parameters: given to each notebook that declares them.
+    """
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    others = shutil.ignore_patterns("_static", "records", "scripts")
+    shutil.copytree(ROOT / "book", SOURCE / "book", ignore=others)
+    shutil.copytree(ROOT / "book" / "_static", SOURCE / "_static")
+    _draw_hero(study, SOURCE / "_static")
+    for name, fragment in _fragments(study).items():
+        (SOURCE / "book" / name).write_text(fragment, encoding="utf-8")
+    shutil.copy(ROOT / "_toc.yml", SOURCE)
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    (SOURCE / "_config.yml").write_text(configured(config), encoding="utf-8")
+    (SOURCE / "notebooks").mkdir()
+    notebooks = chapters()
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        futures = {pool.submit(_execute, path, parameters): path for path in notebooks}
+        try:
+            for number, future in enumerate(as_completed(futures), start=1):
+                future.result()
+                print(f"notebook {number} of {len(notebooks)}: {futures[future].stem}", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # no other chapter is begun
+            raise
+    print("rendering the book", flush=True)
+    _jupyter_book("html")
+    _finish(ROOT / "_build" / "html")
+    print(f"\nThe book is ready: open {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")
+
+
+def chapters() -> list[Path]:
+    """The notebooks of the book, in the order of its table of contents."""
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    files = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [ROOT / f"{file}.ipynb" for file in files if file.startswith(f"{NOTEBOOKS.name}/")]
+
+
+def pdf() -> None:
+    """Prints the whole book, as it was last rendered, to _build/book.pdf."""
+    if not SOURCE.exists():
+        raise UserError("there is no book to print yet; make book makes it")
+    _jupyter_book("singlehtml")
+    single, place = ROOT / "_build" / "singlehtml", ROOT / "_build" / "book.pdf"
+    _finish(single)
+    # its links are those of a page at the top, but Sphinx writes it where the first page is
+    whole = Path(shutil.copy(single / "book" / "intro.html", single / "whole.html"))
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=find_browser(), args=["--no-sandbox"]
+            )
+            page = browser.new_page()
+            page.goto(whole.as_uri(), timeout=0)
+            page.evaluate("MathJax.startup.promise")  # equations take time
+            page.pdf(path=place)
+    except BrowserError as error:
+        raise UserError(f"printing needs a browser, such as Chromium ({error})") from error
+    print(f"\nThe book is printed: {place.as_uri()}")
+
+
+def find_browser() -> str | None:
+    """The path of the first of BROWSERS that is installed; None: playwright may have its own."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
+
+
+def _jupyter_book(builder: str) -> None:
+    command = Path(sys.executable).with_name("jupyter-book")
+    strict = ("--all", "-W", "-n", "--keep-going", "-q")
+    subprocess.run(
+        [command, "build", SOURCE, "--path-output", ROOT, "--builder", builder, *strict],
+        check=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},  # of the tools, not of the book
+    )
+
+
+def _finish(html: Path) -> None:
+    """Puts the scripts into the rendered book and takes out of its pages what it does not use."""
+    # After the rendering: jupyter-book would load every script of _static on every page.
+    shutil.copy(ROOT / "book" / "scripts" / "mathjax.js", html / "_static")
+    (html / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        # jupyter-book declares the constants of thebe, which is not used, twice: a script error
+        text = re.sub(r"<script>const THEBE_JS_URL.*?</script>", "", text, flags=re.S)
+        text = re.sub(r"<script[^>]*sphinx-thebe.js[^>]*></script>", "", text)
+        # docutils gives the bibliography a role whose children must have another one
+        text = text.replace('role="list" class="citation-list"', 'class="citation-list"')
+        # without an address of the book its pages lead to each other from where they are
+        text = re.sub(r'(href|src)="/(?=(_static|book|notebooks)/|search|index)', r'\1="', text)
+        page.write_text(text, encoding="utf-8")
+
+
+def configured(text: str) -> str:
+    """The configuration, with what follows from the address of the repository if it is set."""
+    config = yaml.safe_load(text)
+    url = config["repository"]["url"].rstrip("/")
+    shown = bool(url)
+    buttons = ("use_issues_button", "use_repository_button", "use_edit_page_button")
+    config["html"] |= dict.fromkeys(buttons, shown)
+    if shown:
+        owner, name = url.split("/")[-2:]
+        config["html"]["baseurl"] = f"https://{owner}.github.io/{name}/"
+        config["sphinx"]["config"]["ogp_site_url"] = config["html"]["baseurl"]
+        config["sphinx"]["config"]["notfound_urls_prefix"] = f"/{name}/"
+        config["launch_buttons"] = {
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        }
+    return yaml.safe_dump(config, allow_unicode=True)
+
+
+def refresh() -> None:
+    """Makes each notebook anew from its text twin, with the outputs that tests compare."""
+    for path in chapters():
+        text = path.with_suffix(".md")
+        notebook = jupytext.read(text)
+        notebook.metadata.pop("jupytext", None)
+        executed = nbformat.from_dict(notebook.copy())
+        NotebookClient(
+            executed,
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
+            extra_arguments=KERNEL_ARGUMENTS,
+        ).execute()
+        for number, (cell, ran) in enumerate(
+            zip(notebook.cells, executed.cells, strict=True), start=1
+        ):
+            cell["id"] = f"cell-{number:02d}"  # stable, so that versions can be compared
+            if cell.cell_type == "code" and CHECKED in cell.metadata.get("tags", []):
+                cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+        nbformat.write(notebook, path)
+        print(f"refreshed {path.stem}", flush=True)
+    _draw_hero(Study.of(), ROOT / "book" / "_static")  # for the README
+
+
+def _fragments(study: Study) -> dict[str, str]:
+    """Parts of pages that are made from records: name of a file to HTML."""
+    found = scales(study)
+    touched = explorer.simplex(records(study.first_seed(), "ST", "AT", "TRADES"))
+    return {
+        "glance.html": tables.glance(found).html,
+        "simplex.html": _touchable(touched),
+        "cost.html": tables.costs(found).html,
+    }
+
+
+def _touchable(figure: Figure) -> str:
+    """A figure of plotly as HTML that finds its script among the book's own files."""
+    html = figure.to_html(
+        include_plotlyjs=False,
+        full_html=False,
+        auto_play=False,
+        config={"responsive": True, "displayModeBar": False},
+    )
+    return (
+        f"<div class='rnc-touch'><script src='{PLOTLY}'></script>{html}"
+        "<noscript><style>.rnc-touch { display: none; }"
+        "figure.rnc-static { display: block !important; }</style></noscript></div>"
+    )
+
+
+def _draw_hero(study: Study, folder: Path) -> None:
+    figure = plots.simplex(records(study.first_seed(), "ST", "AT"))
+    figure.savefig(folder / "simplex.png", dpi=110)
+
+
+def _execute(path: Path, parameters: dict) -> None:
+    place = SOURCE / "notebooks" / path.name
+    executed = papermill.execute_notebook(
+        str(path),
+        str(place),
+        _given(path, parameters),
+        progress_bar=False,
+        cwd=str(NOTEBOOKS),
+        extra_arguments=KERNEL_ARGUMENTS,
+    )
+    setting = _setting(executed)
+    for cell in executed.cells:
+        tags = cell.metadata.get("tags", [])
+        if "injected-parameters" in tags:
+            tags.append("hide-cell")  # like the declared parameters above it
+        if "figure" in cell.metadata.get("mystnb", {}) and "no-setting" not in tags:
+            cell.metadata.mystnb.figure.caption += setting
+        for output in cell.get("outputs", []):
+            if drawn := output.get("data", {}).get("application/vnd.plotly.v1+json"):
+                drawn.pop("config", None)
+                output.data = {"text/html": _touchable(Figure(drawn))}
+    nbformat.write(executed, place)
+
+
+def _given(path: Path, parameters: dict) -> dict:
+    """Those of the book's parameters that a notebook takes: none if it has a scale of its own."""
+    declared = papermill.inspect_notebook(str(path))
+    own = "preset" in declared and ast.literal_eval(declared["preset"]["default"])
+    if own not in (False, Study.of().preset):
+        return {}
+    return {name: value for name, value in parameters.items() if name in declared}
+
+
+def _setting(notebook: nbformat.NotebookNode) -> str:
+    """What the captions of a notebook's figures say of its setting."""
+    parameters: dict = {}
+    for cell in notebook.cells:
+        if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
+            exec(cell.source, parameters)
+    if "norm" not in parameters and "preset" not in parameters:
+        return ""
+    study = Study.from_notebook(parameters)
+    if "model" in parameters:
+        return study.caption()
+    dataset = study.base.dataset  # of a network of its own
+    title = DATASETS[dataset].title if dataset in DATASETS else dataset
+    return f"{title}; {study.evaluation}."

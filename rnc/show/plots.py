@@ -1,0 +1,355 @@
+"""Figures from records, by title of the method, as `rnc.records` gives them.
+
+One colour per method and one line style per perturbation throughout the book, from the
+palette of Okabe and Ito, which readers with colour-blindness can tell apart.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rnc.study.methods import METHODS
+from rnc.study.record import Record
+from rnc.study.records import Records
+from rnc.study.settings import NORM_SYMBOLS
+from rnc.surveys import Survey
+
+OTHER = "#56B4E9"  # networks of the reader's own
+KINDS = {  # name, line style, marker
+    "clean": ("clean", "-", "o"),
+    "pgd": ("PGD", "--", "^"),
+    "gauss": ("Gaussian noise", ":", "s"),
+    "targeted": ("targeted PGD", "-.", "D"),
+    "adaptive": ("PGD on the layer's NCC", ":", "v"),
+}
+CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
+GREY = "#777777"
+MEASURES = {  # title, logarithmic
+    "accuracy": ("Accuracy", False),
+    "loss": ("Cross-entropy", True),
+    "nc1": ("NC1: variability", True),
+    "nc2_norms": ("NC2: equinorm, means", False),
+    "nc2_norms_w": ("NC2: equinorm, classifier", False),
+    "nc2_angles": ("NC2: equiangularity, means", False),
+    "nc2_angles_w": ("NC2: equiangularity, classifier", False),
+    "nc3": ("NC3: self-duality", False),
+    "nc4": ("NC4: NCC disagrees with the network", False),
+    "ncc_accuracy": ("NCC accuracy", False),
+    "within": ("Variance within classes, Tr Σ_W", True),
+}
+COLLAPSE = (
+    "nc1",
+    "nc3",
+    "nc2_norms",
+    "nc2_angles",
+    "nc2_norms_w",
+    "nc2_angles_w",
+    "nc4",
+    "ncc_accuracy",
+)
+STYLE = {
+    "figure.dpi": 160,
+    "font.size": 9.5,
+    "axes.titlesize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "lines.markersize": 3.5,
+    "lines.linewidth": 1.4,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.w_pad": 0.08,
+}
+
+
+def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    @functools.wraps(function)
+    def styled(*args, **kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            figure = function(*args, **kwargs)
+        # pyplot forgets it, so that a notebook shows it once, as the value of its cell
+        plt.close(figure)
+        return figure
+
+    return styled
+
+
+@_styled
+def training_curves(
+    records: Records,
+    measures: Iterable[str] = COLLAPSE,
+    kinds: Iterable[str] = ("clean", "pgd", "gauss"),
+) -> Figure:
+    """Measures along training: one panel per measure, a line per method and perturbation.
+
+    Args:
+        records: of several seeds the line is the mean, and a band goes from the lowest to the
+            highest.
+        measures: names in MEASURES; by default all of collapse.
+        kinds: names in KINDS.
+    """
+    measures, kinds = tuple(measures), tuple(kinds)
+    figure, axes = _grid(len(measures))
+    for axis, measure in zip(axes, measures, strict=True):
+        title, logarithmic = MEASURES[measure]
+        for method, seeds in records.items():
+            for kind in kinds:
+                rows = [record.curve(kind, measure) for record in seeds]
+                _line(axis, seeds[0].epochs, rows, method, kind)
+        axis.set_title(title)
+        _epochs(axis)
+        if logarithmic:
+            axis.set_yscale("log")
+        elif measure in ("accuracy", "ncc_accuracy", "nc4"):
+            axis.set_ylim(-0.03, 1.03)
+        else:
+            axis.set_ylim(bottom=0)
+    _legend(figure, records, kinds)
+    return figure
+
+
+@_styled
+def angles_along_training(records: Records, names: dict[str, str]) -> Figure:
+    """Mean angles between simplices along training; `names` gives a title to each of leap,
+    targeted_angle and alignment that is drawn."""
+    figure, axes = _grid(len(names))
+    for axis, (name, title) in zip(axes, names.items(), strict=True):
+        for method, seeds in records.items():
+            _line(axis, seeds[0].epochs, [record.angles(name) for record in seeds], method)
+            _vertex_line(axis, seeds[0].vertex_angle)
+        axis.set_title(title)
+        axis.set_ylabel("angle (rad)")
+        axis.set_ylim(bottom=0)
+        _epochs(axis)
+    _legend(figure, records)
+    return figure
+
+
+@_styled
+def simplex(records: Records) -> Figure:
+    """Four class means and their points in 3-D, clean beside attacked; a row per method, of its
+    first seed.
+
+    Sticks are clean class means. A dot is a point in the colour of its true class; a dot that
+    the network sorts into a class that is not drawn is grey.
+    """
+    figure = plt.figure(figsize=(6.4, 3.3 * len(records)))
+    for row, (method, (record, *_)) in enumerate(records.items()):
+        drawn, radii = record.drawing, record.radii
+        names = [record.classes[c] for c in drawn["classes"]]
+        palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
+        shown = ((0, "clean"), (record.evaluation.attack.eps, "attacked"))
+        for column, (eps, title) in enumerate(shown):
+            axis = figure.add_subplot(
+                len(records), 2, 2 * row + column + 1, projection="3d", computed_zorder=False
+            )
+            at = radii.index(eps)
+            inside = np.isin(drawn["predicted"][at], drawn["classes"])
+            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#cccccc")
+            dots = np.array(drawn["points"][at])
+            _tetrahedron(axis, np.array(drawn["vertices"]), names)
+            axis.scatter(*dots[~inside].T, c=colours[~inside], s=6, alpha=0.5, linewidth=0)
+            axis.scatter(*dots[inside].T, c=colours[inside], s=14, alpha=0.85, linewidth=0)
+            axis.set_title(f"{method}, {title}", color=_colour(method))
+    return figure
+
+
+@_styled
+def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
+    """Four class means in 3-D with points around them.
+
+    Args:
+        means: 4 x 3; points: N x 3; labels: N.
+    """
+    figure = plt.figure(figsize=(4.2, 3.8))
+    axis = figure.add_subplot(projection="3d", computed_zorder=False)
+    _tetrahedron(axis, means, [str(c) for c in range(len(means))])
+    axis.scatter(*points.T, c=[CLASS_COLOURS[y] for y in labels], s=9, alpha=0.75, linewidth=0)
+    return figure
+
+
+@_styled
+def landing(record: Record) -> Figure:
+    """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
+    counts, at = record.per_class("predicted_counts"), np.arange(record.num_classes)
+    figure, axes = plt.subplots(3, 1, figsize=(6.4, 6), sharex=True)
+    colour = record.training.method.colour
+    axes[0].bar(at, counts, color=colour)
+    axes[0].axhline(counts.mean(), color=GREY, linestyle=":", label="uniform")
+    axes[0].set_title("Attacked points by predicted label")
+    axes[0].legend(loc="upper right")
+    for offset, (name, label, shade) in enumerate(
+        (
+            ("clean_norms", "clean", "#56B4E9"),
+            ("predicted_norms", "attacked, by predicted label", colour),
+            ("perturbed_norms", "attacked, by true label", "#bbbbbb"),
+        )
+    ):
+        place = at + 0.27 * (offset - 1)
+        axes[1].bar(place, record.per_class(name), 0.25, label=label, color=shade)
+    axes[1].set_title("Length of the centred class mean")
+    axes[1].margins(y=0.3)
+    axes[1].legend(ncols=3, loc="upper center")
+    axes[2].bar(at, record.per_class("leap"), color=colour)
+    axes[2].set_title("Angle between predicted and clean class mean (rad)")
+    axes[2].set_ylim(0, 2)
+    _vertex_line(axes[2], record.vertex_angle)
+    axes[2].set_xticks(at, record.classes)
+    axes[2].set_xlabel("class")
+    for axis in axes:
+        axis.grid(axis="x", visible=False)
+    return figure
+
+
+@_styled
+def eps_sweep(records: Records) -> Figure:
+    """Accuracy, NC1, equiangularity and leap angle against the radius of the attack."""
+    panels = {
+        "accuracy": "Accuracy under PGD",
+        "nc1": "NC1: variability",
+        "nc2_angles": "NC2: equiangularity, means",
+        "leap": "Leap angle (rad)",
+    }
+    figure, axes = _grid(len(panels))
+    for axis, (name, title) in zip(axes, panels.items(), strict=True):
+        for method, seeds in records.items():
+            _line(axis, seeds[0].radii, [record.swept(name) for record in seeds], method)
+            norm = seeds[0].evaluation.attack.norm
+        axis.set_xlabel(f"ε (1/255), {NORM_SYMBOLS[norm]}")
+        axis.set_title(title)
+        if name == "nc1":
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    _legend(figure, records)
+    return figure
+
+
+@_styled
+def layers(networks: dict[str, list[Record] | list[Survey]]) -> Figure:
+    """NC1, NC2 and NCC accuracy at every layer, clean and attacked, of records or surveys."""
+    measures = ("nc1", "nc2_norms", "nc2_angles", "ncc_accuracy")
+    figure, axes = _grid(len(measures))
+    for axis, measure in zip(axes, measures, strict=True):
+        heading, logarithmic = MEASURES[measure]
+        for title, measured in networks.items():
+            names = measured[0].layers["names"]
+            for kind in ("clean", "pgd"):
+                rows = [network.layers[kind][measure] for network in measured]
+                _line(axis, range(len(names)), rows, title, kind)
+        axis.set_title(heading)
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        if logarithmic:
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    _legend(figure, networks, ("clean", "pgd"))
+    return figure
+
+
+@_styled
+def adaptive_layers(records: Records, stronger: Records) -> Figure:
+    """NCC accuracy at every layer, attacked at the output and at the layer; a panel per method.
+
+    Args:
+        records, stronger: the same networks, the latter under stronger attacks.
+    """
+    figure, axes = _grid(len(records))
+    for axis, (method, seeds) in zip(axes, records.items(), strict=True):
+        names = seeds[0].layers["names"]
+        for kind, measured, points in (
+            ("clean", seeds, "clean"),
+            ("pgd", seeds, "pgd"),
+            ("adaptive", stronger[method], "pgd"),
+        ):
+            rows = [record.layer_curve(points, "ncc_accuracy") for record in measured]
+            _line(axis, range(len(names)), rows, method, kind)
+        axis.set_title(method)
+        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        axis.set_ylabel("NCC accuracy")
+        axis.set_ylim(-0.03, 1.03)
+    _legend(figure, {}, ("clean", "pgd", "adaptive"))
+    return figure
+
+
+def _colour(title: str) -> str:
+    """Of a method, or of a network of the reader's own."""
+    return next((m.colour for m in METHODS.values() if m.title == title), OTHER)
+
+
+def _line(axis: Axes, x: Iterable, rows: list[list], method: str, kind: str = "clean") -> None:
+    """The mean of the rows, one per seed, and where there are several a band over all."""
+    values, (_, line, marker) = np.array(rows, float), KINDS[kind]
+    colour = _colour(method)
+    axis.plot(x, values.mean(0), line, marker=marker, color=colour)
+    if len(rows) > 1:
+        band = values.min(0), values.max(0)
+        axis.fill_between(x, *band, color=colour, alpha=0.2, linewidth=0)
+
+
+def _grid(count: int) -> tuple[Figure, list[Axes]]:
+    """Panels two abreast, so that they can be read at the width of a phone."""
+    columns = min(count, 2)
+    rows = math.ceil(count / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(3.2 * columns, 2.3 * rows + 0.4), squeeze=False
+    )
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
+def _epochs(axis: Axes) -> None:
+    axis.set_xscale("symlog", linthresh=1)
+    ticks = [0, 1, 3, 10, 30, 100, 300]
+    last = axis.get_lines()[0].get_xdata()[-1]
+    axis.set_xticks([t for t in ticks if t <= last], [str(t) for t in ticks if t <= last])
+    axis.minorticks_off()
+    axis.set_xlabel("epoch")
+
+
+def _vertex_line(axis: Axes, angle: float) -> None:
+    axis.axhline(angle, color=GREY, linestyle=":")
+    axis.annotate(
+        "angle between vertices",
+        (0.01, angle),
+        xycoords=("axes fraction", "data"),
+        ha="left",
+        va="bottom",
+        fontsize=7,
+        color=GREY,
+    )
+
+
+def _legend(figure: Figure, titles: Iterable[str], kinds: Iterable[str] = ()) -> None:
+    handles = [Line2D([], [], color=_colour(m), linewidth=3, label=m) for m in titles]
+    for kind in kinds:
+        name, line, marker = KINDS[kind]
+        handles.append(
+            Line2D([], [], color=GREY, linestyle=line, marker=marker, markersize=3.5, label=name)
+        )
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+
+
+def _tetrahedron(axis: Axes, vertices: np.ndarray, names: list[str]) -> None:
+    for i, (vertex, name, colour) in enumerate(zip(vertices, names, CLASS_COLOURS, strict=False)):
+        axis.plot(*np.stack([np.zeros(3), vertex]).T, color=colour, linewidth=2.5)
+        axis.text(*(1.3 * vertex), name, ha="center", va="center", weight="bold", color=colour)
+        for other in vertices[:i]:
+            axis.plot(*np.stack([vertex, other]).T, color="#cccccc", linewidth=0.7)
+    axis.set_axis_off()
+    axis.set_box_aspect((1, 1, 1))
+    for setter in (axis.set_xlim, axis.set_ylim, axis.set_zlim):
+        setter(-0.9, 0.9)
+    axis.view_init(elev=14, azim=65)

@@ -1,0 +1,63 @@
+"""Tables of verdicts and costs, as HTML from templates; what they show is computed elsewhere."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+import jinja2
+
+from rnc.study import cost
+from rnc.study.claims import FAILS, HOLDS, OPEN, Verdict, judge
+from rnc.study.records import Records
+
+CLASSES = {HOLDS: "rnc-yes", FAILS: "rnc-no", OPEN: "rnc-open"}  # of book.css
+SIGNS = {HOLDS: "✓", FAILS: "✗", OPEN: "–"}
+
+_templates = jinja2.Environment(
+    loader=jinja2.PackageLoader("rnc.show"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    undefined=jinja2.StrictUndefined,
+)
+_templates.globals |= {"classes": CLASSES, "signs": SIGNS, "holds": HOLDS, "fails": FAILS}
+
+
+@dataclass(frozen=True)
+class Table:
+    """HTML that a notebook shows."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def verdicts(judged: list[Verdict]) -> Table:
+    """Claims with their tests, measured values and verdicts."""
+    return _table("verdicts.html", judged=judged)
+
+
+def scales(found: dict[str, Records], *ids: str) -> Table:
+    """The verdicts on some claims at several scales, side by side; none named: on all of them."""
+    judged = [judge(records, *ids) for records in found.values()]
+    return _table("scales.html", scales=list(found), claims=list(zip(*judged, strict=True)))
+
+
+def glance(found: dict[str, Records]) -> Table:
+    """A row for each claim with its verdicts, linked to its chapter; for a page of the book in a
+    folder beside that of the chapters."""
+    judged = [judge(records) for records in found.values()]
+    # data, network, epochs and seeds are enough of a scale's name here
+    short = ["; ".join((*name.split("; ")[:3], name.split("; ")[-1])) for name in found]
+    return _table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
+
+
+def costs(found: dict[str, Records]) -> Table:
+    """The times that records noted, mean over seeds."""
+    return _table("costs.html", scales=found, mean=statistics.mean, spoken=cost.spoken)
+
+
+def _table(template: str, **values) -> Table:
+    return Table(_templates.get_template(template).render(values))

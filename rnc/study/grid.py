@@ -1,0 +1,157 @@
+"""Many networks: made side by side in processes that end with the command, in order, in time."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import joblib
+
+from rnc import progress
+from rnc.progress import OutOfTime
+from rnc.study import cost, data, folders, store
+from rnc.study.files import writable
+from rnc.study.record import Record
+from rnc.study.settings import Evaluation, Training
+
+OVER = 75  # status of a command whose time is over: EX_TEMPFAIL, "begin me again" to a queue
+
+
+@dataclass(frozen=True)
+class Job:
+    """A record that is wanted; `extra` as in `rnc.study.store.make`."""
+
+    training: Training
+    evaluation: Evaluation
+    extra: tuple[str, ...] = ()
+
+    def find(self) -> Record | None:
+        return store.find(self.training, self.evaluation, self.extra)
+
+
+def compute(
+    jobs: list[Job],
+    device: str,
+    minutes: float = math.inf,
+    long: bool = False,
+    publish: bool = False,
+) -> None:
+    """Makes the records that are missing, several side by side on a CPU, and says how it goes.
+
+    Networks that another process works on are left until the others are done.
+
+    Args:
+        jobs: in order, most wanted first.
+        device: where.
+        minutes: the budget.
+        long: begin on a CPU what takes it many hours; with a finite budget it is begun too.
+        publish: copy each record to the book's as soon as it is there.
+
+    Raises:
+        SystemExit: with status OVER if time is over, 1 if a network failed.
+    """
+    deadline = time.time() + 60 * minutes
+    if publish:
+        writable(folders.published())
+        for job in jobs:  # what was made by a run that did not publish it
+            store.publish(job.training, job.evaluation)
+    missing = [job for job in jobs if job.find() is None]
+    print(f"networks: {len(jobs)}, recorded: {len(jobs) - len(missing)}", flush=True)
+    if not missing:
+        return
+    workers = min(len(missing), joblib.cpu_count()) if device == "cpu" else 1
+    check = store.estimate if long or math.isfinite(minutes) else store.check_length
+    seconds = sum(check(job.training, job.evaluation, device, job.extra) for job in missing)
+    print(f"about {cost.spoken(seconds / workers)}, {workers} at a time", flush=True)
+    for job in missing:  # what is wrong with the data is said before anything begins
+        data.load(job.training.dataset, "cpu", job.training.per_class)
+
+    total, ended, failed, stopped = len(missing), 0, 0, 0
+    with _workers(workers, device) as pool:
+        for wait in (False, True):  # for networks that other processes work on
+            futures = {pool.submit(_make, job, device, deadline, wait): job for job in missing}
+            missing = []
+            for future in as_completed(futures):
+                job = futures[future]
+                name = f"{job.training.slug}: {job.training}"
+                if publish:
+                    store.publish(job.training, job.evaluation)
+                try:
+                    record = future.result()
+                except store.Busy:
+                    missing.append(job)
+                except OutOfTime:
+                    stopped += 1
+                except BrokenProcessPool:
+                    raise
+                except Exception as error:  # one network's trouble is not the others'
+                    ended, failed = ended + 1, failed + 1
+                    reason = f"{type(error).__name__}: {error}"
+                    print(f"{ended} of {total} failed: {name}: {reason}", flush=True)
+                else:
+                    ended += 1
+                    accuracy = [record.end(points, "accuracy") for points in ("clean", "pgd")]
+                    print(
+                        f"{ended} of {total} done: {name}: accuracy {accuracy[0]:.3f} clean, "
+                        f"{accuracy[1]:.3f} under attack",
+                        flush=True,
+                    )
+    if stopped:
+        print(f"time is over with {stopped} networks to do; the same command goes on", flush=True)
+    if failed or stopped:
+        sys.exit(1 if failed else OVER)
+
+
+@contextmanager
+def _workers(count: int, device: str) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end at once if anything goes wrong in the block."""
+    context = multiprocessing.get_context("spawn")
+    # a fault on a GPU spoils all that its process does later
+    tasks = None if device == "cpu" else 1
+    pool = ProcessPoolExecutor(
+        count, context, _begin_worker, (context.Value("i"), count), max_tasks_per_child=tasks
+    )
+    try:
+        yield pool
+    except BaseException as error:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        pool.shutdown(wait=False, cancel_futures=True)
+        if isinstance(error, KeyboardInterrupt):
+            sys.exit("stopped; the same command goes on from the last checkpoints")
+        if isinstance(error, BrokenProcessPool):
+            sys.exit("a worker was killed; the same command goes on from the last checkpoints")
+        raise
+    pool.shutdown()
+
+
+def _make(job: Job, device: str, deadline: float, wait: bool) -> Record:
+    with progress.until(deadline):
+        if progress.seconds_left() <= 0:
+            raise OutOfTime(f"{job.training.slug} was not begun")
+        return store.make(job.training, job.evaluation, job.extra, device, long=True, wait=wait)
+
+
+def _begin_worker(begun, count: int) -> None:
+    # Ctrl-C ends a worker at once, wherever it is; the store is made for that
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with begun.get_lock():
+        progress.position = begun.value % count
+        begun.value += 1
+
+
+def _end_with_parent() -> None:
+    """Whoever kills the command means its workers too."""
+    multiprocessing.parent_process().join()
+    os._exit(1)

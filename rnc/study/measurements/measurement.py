@@ -1,0 +1,95 @@
+"""A measurement: a function of a trained network, with a name and a version of its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from rnc.study.measurements.subject import Subject
+from rnc.study.settings import Attack
+
+
+class Parts:
+    """The steps of a measurement, kept as they are done: what is there is not done again.
+
+    Args:
+        done: by name, results of steps done before.
+        save: called with all results after each further step.
+    """
+
+    def __init__(self, done: dict | None = None, save: Callable[[dict], None] = lambda done: None):
+        self.done, self.save = dict(done or {}), save
+
+    def __call__(self, name: str, step: Callable[[], Any]) -> Any:
+        """The result of a step, as `plain` numbers."""
+        if name not in self.done:
+            self.done[name] = plain(step())
+            self.save(self.done)
+        return self.done[name]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is declared of a measurement; see `measurement`."""
+
+    name: str
+    function: Callable[[Subject, Parts], dict]
+    version: int
+    passes: Callable[[Attack], float]
+    snapshots: bool
+    standard: bool
+
+
+MEASUREMENTS: dict[str, Measurement] = {}
+
+
+def measurement(
+    version: int,
+    passes: Callable[[Attack], float],
+    snapshots: bool = False,
+    standard: bool = True,
+) -> Callable:
+    """Declares a function from a subject and parts to values as a measurement of its name.
+
+    Args:
+        version: raise it when the function gives something else; older results are not read
+            then, and of each network only this is measured again.
+        passes: forward passes of one point that it takes, for estimates of time; with
+            `snapshots`, for each of them.
+        snapshots: whether it needs the weights along training, or only the last ones.
+        standard: whether it belongs to every record, or is made where it is asked for.
+    """
+
+    def declare(function: Callable[[Subject, Parts], dict]) -> Callable:
+        name = function.__name__
+        MEASUREMENTS[name] = Measurement(name, function, version, passes, snapshots, standard)
+        return function
+
+    return declare
+
+
+def plain(value: Any) -> Any:
+    """JSON's types: tensors as lists, six significant digits, None for what is not finite."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
+
+
+def columns(rows: list[dict]) -> dict:
+    """A list of equal dictionaries as one dictionary of lists, at any depth."""
+    return {
+        name: columns([row[name] for row in rows])
+        if isinstance(value, dict)
+        else [row[name] for row in rows]
+        for name, value in rows[0].items()
+    }

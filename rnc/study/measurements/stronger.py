@@ -1,0 +1,181 @@
+"""Do the findings survive stronger attacks, and attacks on the very thing that is measured?
+
+The paper finds its perturbations with PGD-10 on the network's cross-entropy. Two audits that it
+does not have:
+
+- *Stronger*: five times as many steps, once on the cross-entropy and once on the margin (Carlini
+  and Wagner 2017); each point gets whatever moved it most, the first attack included.
+- *Adaptive* (Tramer et al. 2020): the NCC classifier is measured on perturbations that were
+  found against it, not on those found against the network.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rnc.attacks import LOSSES, Model, margin, pgd
+from rnc.collapse import ClassMeans, ncc_logits
+from rnc.models import features, outputs
+from rnc.progress import progress
+from rnc.study.measurements.measurement import Parts, measurement
+from rnc.study.measurements.standard import landing, sending
+from rnc.study.measurements.subject import BATCH, Subject
+from rnc.study.settings import Attack
+from rnc.surveys import class_means, measures, read_out
+
+LAYERS = 9  # about as many as a network has
+
+
+def longer(attack: Attack) -> Attack:
+    """Five times the steps, each 2.5 eps/steps, so that they can cross the ball (Madry et al.)."""
+    steps = 5 * attack.steps
+    return Attack(attack.norm, attack.eps, 2.5 * attack.eps / steps, steps)
+
+
+@measurement(
+    version=1,
+    # on the network, targeted, on its NCC classifier; and on that of each layer
+    passes=lambda attack: 6 * len(LOSSES) * longer(attack).steps + (LAYERS + 2) * 2 * attack.steps,
+    standard=False,
+)
+def stronger(subject: Subject, part: Parts) -> dict:
+    """What stronger and adaptive attacks change of a record.
+
+    Returns:
+        A dictionary of
+
+        - `attack`: `steps`, `alpha` (in 1/255) and `losses` of the stronger attacks.
+        - `end`: by the names of `trajectory`, measures of pgd and targeted points under the
+          stronger attacks, and mean angles; the NCC accuracy of pgd points is that under the
+          adaptive attack on the penultimate features.
+        - `leaping`: what the measurement of that name gives of these points.
+        - `layers`: `names`, and `ncc_accuracy` under an adaptive attack on each layer that takes
+          as many steps as the record's attack, or under that attack where it finds more.
+    """
+    model, y, k = subject.model, subject.y, subject.num_classes
+    target = (y + 1) % k
+    noise = Generator(y.device).manual_seed(1)  # other starts than the record's attack
+    more = longer(subject.attack)
+    clean = class_means(subject.read["clean"][1], y, k)
+
+    def step(name: str, compute: Callable) -> dict | float:
+        """A part whose random numbers follow those of the one before it, whenever that was."""
+        done = part(name, lambda: {"value": compute(), "noise": noise.get_state()})
+        noise.set_state(torch.tensor(done["noise"], dtype=torch.uint8))
+        return done["value"]
+
+    def search(
+        model: Model,
+        labels: Tensor,
+        tried: list[Tensor],
+        attack: Attack = more,
+        losses: Iterable[str] = LOSSES,
+        targeted: bool = False,
+    ) -> Tensor:
+        """The strongest of what was tried and of one attack for each loss."""
+        options = attack.size | {"targeted": targeted, "generator": noise}
+        what = f"stronger attacks on {subject.training}: batch"
+        batches = progress(subject.x.split(BATCH), what, math.ceil(len(y) / BATCH))
+        others = (perturbed.split(BATCH) for perturbed in tried)
+        best = []
+        for x, part_labels, *rest in zip(batches, labels.split(BATCH), *others, strict=True):
+            rest += [pgd(model, x, part_labels, loss=loss, **options) for loss in losses]
+            best.append(strongest(model, part_labels, rest, targeted))
+        return torch.cat(best)
+
+    @functools.cache
+    def attacked() -> Tensor:
+        noise.manual_seed(1)
+        return search(model, y, [subject.points["pgd"]])
+
+    def untargeted() -> dict:
+        logits, h = read_out(model, attacked())
+        landed = landing(clean, logits, h, y)
+        means = {name: float(landed[name].nanmean()) for name in ("leap", "alignment")}
+        measured, _ = measures(logits, h, y, model.classifier.weight, clean)
+        return {"measures": measured, "means": means, "landed": landed}
+
+    def targeted() -> dict:
+        found = search(model, target, [subject.points["targeted"]], targeted=True)
+        logits, h = read_out(model, found)
+        landed = sending(clean, logits, h, y)
+        means = {"targeted_angle": float(landed["targeted_angle"].nanmean())}
+        measured, _ = measures(logits, h, y, model.classifier.weight, clean)
+        return {"measures": measured, "means": means, "landed": landed}
+
+    def ncc_accuracy(layer: str, tried: list[Tensor], **options) -> float:
+        ncc = ncc_classifier(model, layer, subject.x, y, k)
+        return _accuracy(ncc, search(ncc, y, tried, **options), y)
+
+    def penultimate() -> float:
+        state = noise.get_state()
+        tried = [subject.points["pgd"], attacked()]  # found again, if it was stopped after that
+        noise.set_state(state)
+        return ncc_accuracy("penultimate", tried)
+
+    def of_layer(layer: str) -> float:
+        tried = [subject.points["pgd"]]
+        return ncc_accuracy(layer, tried, attack=subject.attack, losses=["margin"])
+
+    pgd_points, targeted_points = step("pgd", untargeted), step("targeted", targeted)
+    adaptive = {"ncc_accuracy": step("ncc", penultimate)}
+    return {
+        "attack": {"steps": more.steps, "alpha": more.alpha, "losses": list(LOSSES)},
+        "end": {
+            "pgd": pgd_points["measures"] | adaptive,
+            "targeted": targeted_points["measures"],
+            **pgd_points["means"],
+            **targeted_points["means"],
+        },
+        "leaping": pgd_points["landed"] | targeted_points["landed"],
+        "layers": {
+            "names": list(model.layers),
+            "ncc_accuracy": [
+                step(f"layer {name}", functools.partial(of_layer, name)) for name in model.layers
+            ],
+        },
+    }
+
+
+def strongest(model: Model, y: Tensor, tried: list[Tensor], targeted: bool = False) -> Tensor:
+    """For each point the perturbation that moves its margin most.
+
+    Args:
+        model: from images to logits, N x K.
+        y: labels or, if `targeted`, targets; N.
+        tried: the perturbed images to choose from, each N x C x H x W.
+    """
+    moved = torch.stack([_margin(model, perturbed, y) for perturbed in tried])
+    best = moved.argmin(0) if targeted else moved.argmax(0)
+    return torch.stack(tried)[best, torch.arange(len(y), device=y.device)]
+
+
+def ncc_classifier(model: nn.Module, layer: str, x: Tensor, y: Tensor, num_classes: int) -> Model:
+    """The NCC classifier on a layer of a network, from images to logits, for attacks on it.
+
+    Args:
+        model: the network, in eval mode; layer: the name of one of its modules.
+        x, y: points whose class means are the centres, and their labels.
+        num_classes: K.
+    """
+    means = ClassMeans(num_classes)
+    for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+        means.update(features(model, images, [layer])[1][layer], labels)
+    centres = means.means
+    return lambda images: ncc_logits(outputs(model, images, [layer])[1][layer], centres)
+
+
+@torch.no_grad()
+def _margin(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    return margin(model(x), y)
+
+
+def _accuracy(model: Model, x: Tensor, y: Tensor) -> float:
+    """Of points that the classifier is sure of one way or the other; a tie is a mistake."""
+    parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    return float(torch.cat([_margin(model, *part) < 0 for part in parts]).double().mean())

@@ -1,0 +1,98 @@
+"""A trained network with the points it is measured on, and what measurements of it share.
+
+Everything is measured on the training points (the paper is about the terminal phase of
+training), with BatchNorm in eval mode and in float32, attacks included: a weak attack must not
+come from rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rnc.attacks import gaussian, pgd
+from rnc.study.data import Images, first_of_each, unit
+from rnc.study.settings import Attack, Evaluation, Training
+from rnc.study.training import build
+from rnc.surveys import read_out
+
+BATCH = 500  # points at a time
+
+Read = dict[str, tuple[Tensor, Tensor]]  # by kind of points, logits N x K and features N x D
+
+
+class Subject:
+    """What a measurement is given.
+
+    Args:
+        training, evaluation: the settings.
+        images: the data that the network was trained on.
+        weights: gives the state of the network after an epoch of `training.snapshots()`.
+
+    Attributes:
+        x, y: the measured points, N x C x H x W in [0, 1], and their labels, N.
+        num_classes: K.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        evaluation: Evaluation,
+        images: Images,
+        weights: Callable[[int], dict[str, Tensor]],
+    ):
+        self.training, self.attack, self.images = training, evaluation.attack, images
+        self.weights, self.num_classes = weights, len(images.classes)
+        x, self.y = first_of_each(images.x, images.y, evaluation.per_class)
+        self.x = unit(x)
+
+    def network(self, epoch: int) -> nn.Module:
+        """The network after an epoch, in eval mode."""
+        model = build(self.training, self.images).eval()
+        model.load_state_dict(self.weights(epoch))
+        return model
+
+    @functools.cached_property
+    def model(self) -> nn.Module:
+        """The network at the end of its training, in eval mode."""
+        return self.network(self.training.epochs)
+
+    @functools.cached_property
+    def points(self) -> dict[str, Tensor]:
+        """The points and their perturbations at the end; see `perturbations`."""
+        return perturbations(self.model, self.x, self.y, self.num_classes, self.attack)
+
+    @functools.cached_property
+    def read(self) -> Read:
+        """What the network makes of `points`."""
+        return {kind: read_out(self.model, x) for kind, x in self.points.items()}
+
+
+def perturbations(
+    model: nn.Module, x: Tensor, y: Tensor, num_classes: int, attack: Attack
+) -> dict[str, Tensor]:
+    """The points: clean, attacked, with Gaussian noise, and attacked towards y + 1."""
+    noise = Generator(x.device).manual_seed(0)
+    return {
+        "clean": x,
+        "pgd": attacked(model, x, y, attack, noise),
+        "gauss": gaussian(x, eps=attack.eps / 255, norm=attack.norm, generator=noise),
+        "targeted": attacked(model, x, (y + 1) % num_classes, attack, noise, targeted=True),
+    }
+
+
+def attacked(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    noise: Generator,
+    targeted: bool = False,
+) -> Tensor:
+    """All points under PGD, a batch at a time."""
+    options = attack.size | {"targeted": targeted, "generator": noise}
+    parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    return torch.cat([pgd(model, *part, **options) for part in parts])

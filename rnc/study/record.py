@@ -1,0 +1,150 @@
+"""The typed record: everything that was measured of one network under one evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rnc.study.settings import Evaluation, Training
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a network. Measures are by name as in `rnc.surveys.measures`; a value that
+    could not be formed is nan.
+
+    Attributes:
+        training, evaluation: the settings.
+        trained: of the training: `classes` (their names), `history` (loss and accuracy of each
+            epoch, on the batches as trained on), `deviations` (from the paper), `network`
+            (digests of data and weights) and `environment` (device, versions, commit, seconds).
+        measured: by name of the measurement, its `values` and `environment`.
+    """
+
+    training: Training
+    evaluation: Evaluation
+    trained: dict
+    measured: dict[str, dict]
+
+    def __getitem__(self, measurement: str) -> dict:
+        """The values of a measurement."""
+        return self.measured[measurement]["values"]
+
+    # The trajectory -------------------------------------------------------------------------
+
+    @property
+    def epochs(self) -> list[int]:
+        """At which the network was measured."""
+        return self["trajectory"]["epochs"]
+
+    def curve(self, points: str, measure: str) -> np.ndarray:
+        """A measure at `epochs`, of clean, pgd, gauss or targeted points."""
+        return numbers(self["trajectory"][points][measure])
+
+    def end(self, points: str, measure: str) -> float:
+        """A measure at the end of the training."""
+        return float(self.curve(points, measure)[-1])
+
+    def angles(self, name: str) -> np.ndarray:
+        """The mean over classes of leap, targeted_angle or alignment at `epochs`, in radians."""
+        return numbers(self["trajectory"][name])
+
+    def angle(self, name: str) -> float:
+        """The same at the end of the training."""
+        return float(self.angles(name)[-1])
+
+    # At the end -----------------------------------------------------------------------------
+
+    @property
+    def classes(self) -> list[str]:
+        """Their names."""
+        return self.trained["classes"]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def vertex_angle(self) -> float:
+        """Between two vertices of a simplex, in radians."""
+        return self["leaping"]["vertex_angle"]
+
+    @property
+    def targeted_success(self) -> float:
+        """The share of targeted attacks that reach their target."""
+        return self["leaping"]["targeted_success"]
+
+    def per_class(self, name: str) -> np.ndarray:
+        """What `rnc.study.standard.landing` and `sending` give of each class."""
+        return numbers(self["leaping"][name])
+
+    @property
+    def radii(self) -> list[float]:
+        """Of the sweep, in 1/255."""
+        return self["sweep"]["eps"]
+
+    def swept(self, measure: str) -> np.ndarray:
+        """A measure of pgd points, or leap or alignment, at `radii`."""
+        return numbers(self["sweep"][measure])
+
+    @property
+    def drawing(self) -> dict:
+        """Points of four classes in 3-D at `radii`; see `rnc.study.measurements.drawing`."""
+        return self["sweep"]["drawing"]
+
+    @property
+    def layers(self) -> dict:
+        """What `rnc.surveys.layerwise` gives of clean and pgd points."""
+        return self["layers"]
+
+    def layer_curve(self, points: str, measure: str) -> np.ndarray:
+        """A measure of clean or pgd points at every layer."""
+        return numbers(self.layers[points][measure])
+
+    def test(self, points: str) -> float:
+        """Accuracy on clean or pgd test points."""
+        return self["test"][points]
+
+    # Beside it ------------------------------------------------------------------------------
+
+    def history(self, name: str) -> np.ndarray:
+        """Loss or accuracy of each epoch of the training."""
+        return numbers(self.trained["history"][name])
+
+    @property
+    def measuring_seconds(self) -> float:
+        """Wall time of all measurements; of what was measured together one of them notes it."""
+        return sum(m["environment"].get("seconds", 0) for m in self.measured.values())
+
+    def under_stronger(self) -> Record:
+        """The record with the values of the stronger attacks, for the same tests to judge.
+
+        Replaced are the end of the trajectory, what is about landing, and the layers' NCC accuracy
+        of pgd points; the rest, such as earlier epochs and the sweep, is as it was.
+        """
+        stronger = self["stronger"]
+        trajectory = _with_ends(self["trajectory"], stronger["end"])
+        pgd = self.layers["pgd"] | {"ncc_accuracy": stronger["layers"]["ncc_accuracy"]}
+        changed = {
+            "trajectory": trajectory,
+            "leaping": stronger["leaping"],
+            "layers": self.layers | {"pgd": pgd},
+        }
+        return replace(
+            self,
+            measured=self.measured
+            | {name: self.measured[name] | {"values": new} for name, new in changed.items()},
+        )
+
+
+def numbers(values: list) -> np.ndarray:
+    """Of a list from JSON, where None stands for what could not be formed."""
+    return np.array(values, float)
+
+
+def _with_ends(curves: dict, ends: dict) -> dict:
+    return curves | {
+        name: _with_ends(curves[name], end) if isinstance(end, dict) else [*curves[name][:-1], end]
+        for name, end in ends.items()
+    }

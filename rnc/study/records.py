@@ -1,0 +1,101 @@
+"""What a chapter asks for: the records of a study, by method; and of all scales, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from rnc.study import store
+from rnc.study.methods import METHODS, ST
+from rnc.study.record import Record
+from rnc.study.settings import COMPARED, Attack, Evaluation, Study, Training, as_json, named_seeds
+
+Records = dict[str, list[Record]]  # by title of the method, a record for each seed
+
+
+def records(study: Study, *titles: str, stronger: bool = False) -> Records:
+    """Records of a study's networks; what is missing is trained and measured.
+
+    Args:
+        study: the networks, their evaluation, seeds and device.
+        titles: of methods, such as "ST", "AT", "TRADES (frozen BN)"; none given: of COMPARED.
+        stronger: with the values of the stronger attacks; see `Record.under_stronger`.
+
+    Raises:
+        ValueError: there is no such method.
+        Mismatch, TooLong and others: as `rnc.study.store.make`.
+    """
+    names = {method.title: method.name for method in METHODS.values()}
+    if unknown := [title for title in titles if title not in names]:
+        raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(names)}")
+    found: Records = {}
+    for name in [names[title] for title in titles] or COMPARED:
+        extra = ("stronger",) * stronger
+        made = [
+            store.make(study.training(name, seed), study.evaluation, extra, study.device)
+            for seed in study.seeds
+        ]
+        found[METHODS[name].title] = [r.under_stronger() for r in made] if stronger else made
+    return found
+
+
+def available(study: Study) -> Records:
+    """Those records of a study that are there already."""
+    return _by_method(
+        record
+        for seed in study.seeds
+        for training in study.trainings(seed=seed)
+        if (record := store.find(training, study.evaluation))
+    )
+
+
+def scales(study: Study | None = None) -> dict[str, Records]:
+    """What there is of the quick preset, of a study, and of all that is published, by scale.
+
+    A scale is named by its settings; two of the same name differ in what their names end in.
+    """
+    own = {str(s): available(s) for s in (Study.of(), study or Study.of())}
+    return own | by_scale(store.published()) | own  # these first, and not replaced
+
+
+def by_scale(found: Iterable[Record]) -> dict[str, Records]:
+    """Records grouped by every setting but method and seed, in order of the trainings' length."""
+    groups: dict[tuple[Training, Evaluation], dict[Attack | None, list[Record]]] = {}
+    order = list(METHODS.values())
+    for record in sorted(
+        found, key=lambda r: (r.training.epochs, order.index(r.training.method), r.training.seed)
+    ):
+        shared = replace(record.training, method=ST, seed=0, attack=None)
+        attacks = groups.setdefault((shared, record.evaluation), {})
+        attacks.setdefault(record.training.attack, []).append(record)
+    named: dict[str, list[tuple[dict, list[Record]]]] = {}
+    for (shared, evaluation), attacks in groups.items():
+        unattacked = attacks.pop(None, [])  # one ST stands beside every attack of the others
+        for attack, attacked in attacks.items() or [(None, [])]:
+            members = unattacked + attacked
+            settings = as_json(shared) | {"attack": f"of training {attack}"}
+            named.setdefault(f"{shared.scale}; {evaluation}", []).append((settings, members))
+    return {
+        name + _apart(settings, [other for other, _ in same]) + _seeds(members): _by_method(
+            members
+        )
+        for name, same in named.items()
+        for settings, members in same
+    }
+
+
+def _apart(settings: dict, others: list[dict]) -> str:
+    """The settings in which one of several of the same name differs from the others."""
+    differ = [name for name in settings if any(other[name] != settings[name] for other in others)]
+    return "".join(f"; {name} {settings[name]}" for name in differ)
+
+
+def _seeds(found: Iterable[Record]) -> str:
+    return f"; {named_seeds(sorted({record.training.seed for record in found}))}"
+
+
+def _by_method(found: Iterable[Record]) -> Records:
+    records: Records = {}
+    for record in found:
+        records.setdefault(record.training.method.title, []).append(record)
+    return records

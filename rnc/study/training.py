@@ -1,0 +1,201 @@
+"""One training loop for all methods, with snapshots, checkpoints and exact resume.
+
+All randomness of an epoch comes from generators seeded by (seed, epoch), so a training
+resumed at an epoch needs no state of a generator, and ends bitwise where an uninterrupted one
+ends (on one CPU, with one thread).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rnc.models import MODELS
+from rnc.progress import OutOfTime, progress
+from rnc.study.data import Images, unit
+from rnc.study.settings import Training
+
+VERSION = 1  # of weights; raise it when the same settings end in other weights
+
+
+@dataclass
+class Checkpoint:
+    """A training between two epochs.
+
+    Attributes:
+        epoch: epochs done.
+        model: state of the network, name to tensor.
+        momentum: SGD's buffers in the order of the parameters; empty before the first step.
+        history: per epoch done: loss and accuracy on the batches as trained on.
+        seconds: time spent so far.
+    """
+
+    epoch: int
+    model: dict[str, Tensor]
+    momentum: list[Tensor] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Diverged(RuntimeError):
+    """The loss or a weight of a training is no longer finite."""
+
+
+@contextmanager
+def reproducible(device: torch.device) -> Iterator[None]:
+    """On a CPU one thread and deterministic algorithms: bitwise the same each time.
+
+    One thread, because the order of a parallel sum changes its last digits; several
+    trainings side by side use several cores better than one training does. On a GPU the
+    fastest algorithms are taken, whose sums have no fixed order; float32 is not rounded to
+    TensorFloat-32 there.
+    """
+    if device.type == "cuda":
+        with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+            yield
+        return
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def build(training: Training, images: Images) -> nn.Module:
+    """The untrained network of a training, initialised from its seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        model = MODELS[training.model](
+            len(images.classes), training.width, images.mean, images.std
+        )
+    # as the images are: convolutions on CPU and GPU are faster so
+    return model.to(images.x.device, memory_format=torch.channels_last)
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The precision of a training's matrix products."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def train(
+    training: Training,
+    images: Images,
+    start: Checkpoint | None = None,
+    on_snapshot: Callable[[Checkpoint], None] = lambda snapshot: None,
+    on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
+    checkpoint_seconds: float = 10.0,
+) -> Checkpoint:
+    """Trains a network from the beginning or from a checkpoint.
+
+    Args:
+        training: the settings.
+        images: the data, on the device to train on.
+        start: where to go on from; None: from the beginning.
+        on_snapshot: called with the state after each epoch of `training.snapshots()`; its
+            momentum and history are left out.
+        on_checkpoint: called with the state so far, after an epoch, when
+            `checkpoint_seconds` have passed since the last time, and when the budget is over.
+        checkpoint_seconds: 0: after every epoch.
+
+    Returns:
+        The end of the training.
+
+    Raises:
+        Diverged: names the epoch and the loss; the last checkpoint is one before it.
+        OutOfTime: the budget is over; the last checkpoint is where it stopped.
+    """
+    model = build(training, images)
+    parameters = list(model.parameters())
+    optimiser = torch.optim.SGD(
+        parameters,
+        lr=training.lr,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+    )
+    done = Checkpoint(0, _copy(model)) if start is None else start
+    if start is None:
+        on_snapshot(done)
+    else:
+        model.load_state_dict(start.model)
+        for parameter, buffer in zip(parameters, start.momentum, strict=True):
+            # in the layout of the weights, not of the file: otherwise each step is a slow one
+            momentum = torch.empty_like(parameter).copy_(buffer)
+            optimiser.state[parameter]["momentum_buffer"] = momentum
+
+    history, seconds = list(done.history), done.seconds
+
+    def state(epoch: int, resumable: bool) -> Checkpoint:
+        weights = _copy(model)
+        if not all(tensor.isfinite().all() for tensor in weights.values()):
+            raise Diverged(
+                f"{training.method.title} diverged in epoch {epoch}: a weight is not finite; "
+                f"loss {history[-1]['loss']}"
+            )
+        if not resumable:
+            return Checkpoint(epoch, weights)
+        momentum = [optimiser.state[p]["momentum_buffer"].clone() for p in parameters]
+        return Checkpoint(epoch, weights, momentum, list(history), seconds)
+
+    epochs = progress(
+        range(done.epoch + 1, training.epochs + 1),
+        f"training {training}: epoch",
+        training.epochs,
+        done.epoch,
+    )
+    saved = time.monotonic()
+    try:
+        with reproducible(images.y.device):
+            for epoch in epochs:
+                began = time.monotonic()
+                history.append(_epoch(training, model, optimiser, images.x, images.y, epoch - 1))
+                seconds += time.monotonic() - began
+                if epoch in training.snapshots():
+                    on_snapshot(state(epoch, resumable=False))
+                last = epoch == training.epochs
+                if last or time.monotonic() - saved >= checkpoint_seconds:
+                    done = state(epoch, resumable=True)
+                    on_checkpoint(done)
+                    saved = time.monotonic()
+    except OutOfTime:
+        if len(history) > done.epoch:
+            on_checkpoint(state(len(history), resumable=True))
+        raise
+    return done
+
+
+def _epoch(training, model, optimiser, x, y, epoch) -> dict[str, float]:
+    model.train()
+    for group in optimiser.param_groups:
+        group["lr"] = training.learning_rate(epoch)
+    seed = training.seed * 1_000_003 + epoch
+    attack = training.attack.size if training.attack else {}
+    order = torch.randperm(len(y), generator=Generator().manual_seed(seed)).to(y.device)
+    noise = Generator(y.device).manual_seed(seed)
+    # summed on the device and read once: reading each batch would wait for it
+    loss_sum, correct = torch.zeros((), device=y.device), torch.zeros((), device=y.device)
+    for batch in order.split(training.batch):
+        with autocast(training.precision, y.device):
+            loss, logits = training.method.objective(
+                model, unit(x[batch]), y[batch], attack, training.beta, noise
+            )
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        loss_sum += loss.detach() * len(batch)
+        correct += (logits.detach().argmax(1) == y[batch]).sum()
+    mean_loss = float(loss_sum) / len(y)
+    if not torch.isfinite(loss_sum):
+        raise Diverged(f"{training.method.title} diverged in epoch {epoch + 1}: loss {mean_loss}")
+    return {"loss": mean_loss, "accuracy": float(correct) / len(y)}
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

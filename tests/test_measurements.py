@@ -1,0 +1,256 @@
+"""Leaping, layers and sweeps on cases where the answer is known; measurements in parts."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from rnc import measure, nearest_class_centre, progress, simplex_etf
+from rnc.models import features
+from rnc.study import data
+from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard
+from rnc.study.measurements.drawing import Drawing
+from rnc.study.measurements.subject import attacked, perturbations
+from rnc.study.settings import Evaluation, Study
+from rnc.study.training import build
+from rnc.surveys import layerwise, measures, read_out
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.load("digits")
+
+
+def one_hot(labels):
+    return torch.nn.functional.one_hot(labels, 10).double()
+
+
+def reads(**points):
+    """Logits and features as `read_out` gives them, from labels and features."""
+    return {name: (one_hot(labels), h) for name, (labels, h) in points.items()}
+
+
+def test_points_that_leap_to_vertices_have_no_leap_angle(images):
+    vertices = simplex_etf(10, 20)
+    y = images.y
+    elsewhere = (y + 3) % 10
+    target = (y + 1) % 10
+    landed = standard.where_points_land(
+        reads(
+            clean=(y, vertices[y]),
+            pgd=(elsewhere, vertices[elsewhere]),
+            targeted=(target, vertices[target]),
+        ),
+        y,
+    )
+    assert landed["leap"].max() < 1e-10
+    assert landed["targeted_angle"].max() < 1e-10
+    assert landed["targeted_success"] == 1
+    assert landed["predicted_counts"].tolist() == [50] * 10
+    # by true label the means stand at another vertex: that far away
+    assert torch.allclose(landed["alignment"], torch.full((10,), math.acos(-1 / 9)).double())
+    assert landed["vertex_angle"] == math.acos(-1 / 9)
+
+
+def test_points_that_stay_are_aligned_and_fail_as_targeted(images):
+    vertices, y = simplex_etf(10, 20), images.y
+    stay = (y, vertices[y])
+    landed = standard.where_points_land(reads(clean=stay, pgd=stay, targeted=stay), y)
+    assert landed["alignment"].max() < 1e-10
+    assert landed["targeted_success"] == 0
+    assert torch.allclose(landed["targeted_angle"], torch.full((10,), math.acos(-1 / 9)).double())
+
+
+def test_a_class_that_nobody_is_sorted_into_has_no_angle(images):
+    vertices, y = simplex_etf(10, 20), images.y
+    moved = torch.where(y == 4, 5, y)
+    landed = standard.where_points_land(
+        reads(clean=(y, vertices[y]), pgd=(moved, vertices[moved]), targeted=(y, vertices[y])), y
+    )
+    assert landed["leap"].isnan().tolist() == [c == 4 for c in range(10)]
+    assert plain(landed)["leap"][4] is None
+
+
+@pytest.fixture
+def subject(images):
+    """An untrained network of two channels, measured with its initial weights throughout."""
+    return subject_at(images, Study.of(width=2, epochs=1).evaluation)
+
+
+def subject_at(images, evaluation):
+    training = Study.of(width=2, epochs=1).training("st")
+    state = build(training, images).state_dict()
+    return Subject(training, evaluation, images, lambda epoch: state)
+
+
+def values(subject, name):
+    return plain(MEASUREMENTS[name].function(subject, Parts()))
+
+
+def test_layers_agree_with_one_layer_at_a_time(subject):
+    result, model, y = values(subject, "layers"), subject.model, subject.y
+    assert result["names"] == list(model.layers)
+    for i, name in enumerate(model.layers):
+        h = {
+            kind: features(model, subject.points[kind], [name])[1][name]
+            for kind in result
+            if kind != "names"
+        }
+        collapse = {kind: measure([(found, y)], 10) for kind, found in h.items()}
+        for kind, c in collapse.items():
+            assert result[kind]["nc1"][i] == pytest.approx(c.nc1, rel=1e-5)
+            assert result[kind]["nc2_angles"][i] == pytest.approx(c.nc2_angles, rel=1e-5)
+            # NCC centres are the clean means, also for attacked points
+            right = nearest_class_centre(h[kind], collapse["clean"].means) == y
+            assert result[kind]["ncc_accuracy"][i] == pytest.approx(float(right.double().mean()))
+
+
+def test_radius_zero_gives_the_clean_values(images):
+    evaluation = Study.of(eps=0).evaluation
+    subject = subject_at(images, evaluation)
+    end = values(subject, "trajectory")
+    for name, curve in end["clean"].items():
+        assert end["pgd"][name] == curve, name
+        assert end["gauss"][name] == curve, name
+    assert end["alignment"][-1] == pytest.approx(0, abs=1e-6)
+    sweep, layers = values(subject, "sweep"), values(subject, "layers")
+    assert sweep["eps"][0] == 0
+    assert sweep["nc1"][0] == pytest.approx(end["clean"]["nc1"][-1])
+    assert layers["clean"] == layers["pgd"]
+    test = values(subject, "test")
+    assert test["clean"] == test["pgd"]
+
+
+def test_sweep_and_drawing_follow_the_radius(images):
+    evaluation = Evaluation(Study.of().evaluation.attack.at_radius(5))  # not one of the sweep
+    subject = subject_at(images, evaluation)
+    clean, pgd = subject.read["clean"], subject.read["pgd"]
+    drawing, sweep = Drawing(subject.read, subject.y), values(subject, "sweep")
+    assert sweep["eps"] == sorted({*standard.SWEEP["linf"], 5})
+    assert len(set(sweep["nc1"])) == len(sweep["eps"])
+    drawn, at = sweep["drawing"], sweep["eps"].index(5)
+    assert len(drawn["points"]) == len(drawn["predicted_means"]) == len(sweep["eps"])
+    # the frames are those points that the rest of the record measures
+    assert drawn["predicted"][0] == clean[0].argmax(1)[drawing.drawn].tolist()
+    assert drawn["predicted"][at] == pgd[0].argmax(1)[drawing.drawn].tolist()
+    assert sweep["accuracy"][at] == float((pgd[0].argmax(1) == subject.y).double().mean())
+
+
+def test_the_drawing_keeps_distances_between_its_means(images):
+    vertices, y = simplex_etf(10, 20), images.y
+    stay = (y, vertices[y])
+    read = reads(clean=stay, pgd=stay)
+    drawing = Drawing(read, y)
+    frame, flat = drawing.frame(*read["clean"]), drawing.still["vertices"].numpy()
+    distances = [np.linalg.norm(flat[i] - flat[j]) for i in range(4) for j in range(i)]
+    assert np.ptp(distances) < 1e-9  # a regular tetrahedron
+    assert np.linalg.norm(flat, axis=1) == pytest.approx(np.ones(4))
+    assert set(drawing.still["true"].tolist()) == set(drawing.still["classes"])
+    # every point is at its vertex, and so is each predicted mean
+    assert frame["points"][::50].numpy() == pytest.approx(flat, abs=1e-3)
+    assert frame["predicted_means"].numpy() == pytest.approx(flat, abs=1e-3)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_few_classes_are_drawn_in_three_dimensions_too(k):
+    y = torch.arange(6 * k) % k
+    h = simplex_etf(k, 8)[y]
+    drawing = Drawing({"clean": (h[:, :k], h), "pgd": (h[:, :k], h)}, y)
+    assert drawing.still["vertices"].shape == (k, 3)
+    assert drawing.frame(torch.eye(k)[y], h)["points"].shape == (6 * k, 3)
+
+
+def test_the_measured_points_are_the_first_of_each_class(images):
+    evaluation = replace(Study.of().evaluation, per_class=7)
+    some, whole = subject_at(images, evaluation), subject_at(images, Study.of().evaluation)
+    assert torch.bincount(some.y).tolist() == [7] * 10
+    assert torch.equal(some.x[7:14], whole.x[whole.y == 1][:7])
+    # the network is normalised as it was trained, by all of its images
+    assert torch.equal(some.model.normalise.mean, whole.model.normalise.mean)
+    few = values(some, "trajectory")["clean"]["nc1"][-1]
+    expected = measure([(read_out(some.model, some.x)[1], some.y)], 10).nc1
+    assert few == pytest.approx(expected, rel=1e-5)
+    # beside it stand the clean and the attacked points of all
+    end = values(whole, "trajectory")
+    beside = values(some, "whole")
+    assert beside["clean"]["nc1"] == end["clean"]["nc1"][-1] != few
+    assert beside["pgd"]["accuracy"] == end["pgd"]["accuracy"][-1]
+
+
+def test_attacks_of_the_evaluation_run_in_float32_whatever_trained(images):
+    """A weak attack must not come from rounding."""
+    seen = []
+
+    class Watched(torch.nn.Module):
+        def forward(self, x):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return x.flatten(1)[:, :10]
+
+    x, y = images.x[::50], images.y[::50]
+    perturbations(Watched(), x, y, 10, Study.of(precision="bfloat16").evaluation.attack)
+    assert seen
+    assert not any(seen)
+
+
+@pytest.mark.parametrize("name", MEASUREMENTS)
+def test_stopped_in_its_middle_a_measurement_goes_on_to_the_same(images, name, monkeypatch):
+    """As often as it has parts; each of them is done once."""
+    evaluation = Study.of(steps=1).evaluation
+    whole = values(subject_at(images, evaluation), name)
+    kept, runs = {}, 0
+
+    class Stop(Exception):
+        pass
+
+    def save(done):
+        kept.clear()
+        kept.update(done)
+        raise Stop
+
+    while True:
+        runs += 1
+        try:
+            again = plain(
+                MEASUREMENTS[name].function(subject_at(images, evaluation), Parts(kept, save))
+            )
+            break
+        except Stop:
+            assert len(kept) == runs
+    assert again == whole
+    assert runs > {"trajectory": 1, "sweep": 8, "stronger": 10}.get(name, 0)
+
+
+def test_a_budget_stops_a_measurement_between_its_parts(subject):
+    with progress.until(0), pytest.raises(progress.OutOfTime, match="radius 0 of 8"):
+        values(subject, "sweep")
+
+
+def test_noise_and_attacks_start_anew_for_each_network(subject):
+    model, x, y = subject.model, subject.x, subject.y
+    first = perturbations(model, x, y, 10, subject.attack)
+    again = perturbations(model, x, y, 10, subject.attack)
+    assert all(torch.equal(first[kind], again[kind]) for kind in first)
+    noise = torch.Generator().manual_seed(0)
+    assert torch.equal(attacked(model, x, y, subject.attack, noise), first["pgd"])
+
+
+def test_rows_of_the_trajectory_are_the_measures_of_each_kind_of_points(subject):
+    row = values(subject, "trajectory")
+    weight, (logits, h) = subject.model.classifier.weight, subject.read["pgd"]
+    centres = measures(*subject.read["clean"], subject.y)[1]
+    pgd = plain(measures(logits, h, subject.y, weight, centres)[0])
+    assert {name: curve[-1] for name, curve in row["pgd"].items()} == pgd
+    angles = plain(standard.where_points_land(subject.read, subject.y))
+    assert row["leap"][-1] == pytest.approx(np.mean([a for a in angles["leap"] if a]), rel=1e-5)
+
+
+def test_layerwise_takes_any_kinds_of_points(subject):
+    """The first kind gives the centres."""
+    points = {"noise": subject.points["gauss"], "clean": subject.x}
+    result = layerwise(subject.model, ["penultimate"], points, subject.y)
+    h = {kind: read_out(subject.model, x)[1] for kind, x in points.items()}
+    centres = measure([(h["noise"], subject.y)], 10).means
+    right = nearest_class_centre(h["clean"], centres) == subject.y
+    assert result["clean"]["ncc_accuracy"] == [float(right.double().mean())]

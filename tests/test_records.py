@@ -1,0 +1,142 @@
+"""Records of a study and of all scales; and what a typed record says of its values."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rnc import Study, available, records, scales
+from rnc.study import store
+from rnc.study.record import Record
+from rnc.study.records import by_scale
+from rnc.study.settings import Attack, Evaluation
+
+
+def record(training, evaluation=None):
+    return Record(training, evaluation or Study.of().evaluation, {}, {})
+
+
+@pytest.fixture(autouse=True)
+def no_published_records(tmp_path, monkeypatch):
+    monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
+
+
+def test_records_are_by_method_over_seeds_and_made_where_they_are_missing(empty_store, tiny):
+    study = replace(tiny, seeds=(0, 1))
+    assert available(study) == {}
+    store.make(study.training("st", 1), study.evaluation)
+    assert [r.training.seed for r in available(study)["ST"]] == [1]
+    found = records(study, "ST", "AT (frozen BN)")
+    assert [(title, r.training.seed) for title, seeds in found.items() for r in seeds] == [
+        ("ST", 0),
+        ("ST", 1),
+        ("AT (frozen BN)", 0),
+        ("AT (frozen BN)", 1),
+    ]
+    assert available(study) == {"ST": found["ST"]}  # of the methods that a study compares
+
+
+def test_an_unknown_method_is_named(tiny):
+    with pytest.raises(ValueError, match="no method 'TRADE'; there are ST, AT, TRADES, TRADES"):
+        records(tiny, "TRADE")
+
+
+def test_a_record_gives_numbers(empty_store, tiny):
+    one = store.make(tiny.training("st"), tiny.evaluation)
+    assert one.epochs == [0, 1, 2, 3]
+    assert len(one.curve("pgd", "nc1")) == len(one.angles("leap")) == 4
+    assert one.end("pgd", "nc1") == one["trajectory"]["pgd"]["nc1"][-1]
+    assert one.angle("leap") == one["trajectory"]["leap"][-1]
+    assert len(one.history("loss")) == 3
+    assert one.num_classes == len(one.classes) == len(one.per_class("leap")) == 10
+    assert len(one.swept("nc1")) == len(one.radii)
+    assert len(one.layer_curve("clean", "nc1")) == len(one.layers["names"])
+    assert 0 <= one.test("pgd") <= one.test("clean") <= 1
+    one["trajectory"]["leap"][-1] = None  # what could not be formed
+    assert np.isnan(one.angle("leap"))
+
+
+def test_under_stronger_attacks_only_the_ends_are_replaced():
+    values = {
+        "trajectory": {"pgd": {"nc1": [1, 2]}, "clean": {"loss": [3, 4]}, "leap": [5, 6]},
+        "leaping": {"leap": [7]},
+        "layers": {"names": ["a"], "pgd": {"nc1": [8], "ncc_accuracy": [9]}},
+        "test": {"pgd": 1},
+        "stronger": {
+            "end": {"pgd": {"nc1": 20}, "leap": 60},
+            "leaping": {"leap": [70]},
+            "layers": {"ncc_accuracy": [90]},
+        },
+    }
+    study = Study.of()
+    before = {name: {"values": v, "environment": {"seconds": 1}} for name, v in values.items()}
+    one = Record(study.training("st"), study.evaluation, {}, before)
+    after = one.under_stronger()
+    assert after["trajectory"] == {
+        "pgd": {"nc1": [1, 20]},
+        "clean": {"loss": [3, 4]},
+        "leap": [5, 60],
+    }
+    assert after["leaping"] == {"leap": [70]}
+    assert after["layers"] == {"names": ["a"], "pgd": {"nc1": [8], "ncc_accuracy": [90]}}
+    assert one["trajectory"]["leap"] == [5, 6]
+    assert after.measuring_seconds == one.measuring_seconds == 5
+
+
+# Scales -------------------------------------------------------------------------------------
+
+
+def test_scales_are_grouped_by_every_setting_but_method_and_seed():
+    """A network that differs in precision, schedule or attack is of another scale."""
+    small = Study.of("cifar10-small")
+    found = [record(t) for seed in (2, 1) for t in small.trainings(seed=seed)]
+    paper = Study.of(
+        "paper", per_class=100, width=16, epochs=80, precision="float32", device="cpu"
+    )
+    assert paper.base.scale == small.base.scale  # by name they are the same
+    found += [record(t) for t in paper.trainings("at", seed=1)]
+    grouped = by_scale(found)
+    assert len(grouped) == 2
+    names = list(grouped)
+    assert all(name.startswith("CIFAR-10, 100 images per class; VGG11") for name in names)
+    assert ["drops (0.5, 0.75)" in name for name in names] == [True, False]
+    assert ["attack of training PGD-5" in name for name in names] == [True, False]
+    assert [name.endswith("; seeds 1, 2") for name in names] == [True, False]
+    assert [len(seeds) for seeds in grouped[names[0]].values()] == [2, 2, 2, 2]
+    assert [r.training.seed for r in grouped[names[0]]["AT"]] == [1, 2]
+    assert list(grouped[names[1]]) == ["AT"]
+
+
+def test_of_one_scale_the_name_says_no_more_than_it_needs():
+    (name,) = by_scale(map(record, Study.of("cifar10-small").trainings()))
+    assert name == (
+        "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; "
+        "PGD-10, ℓ∞ ε = 8/255, α = 2/255; seed 1"
+    )
+
+
+def test_standard_training_stands_beside_every_attack_of_the_others():
+    study = Study.of("cifar10-small")
+    longer = replace(study.training("at"), attack=Attack("linf", 8, 2, 10))
+    grouped = by_scale(map(record, [study.training("st"), study.training("at"), longer]))
+    assert [list(found) for found in grouped.values()] == [["ST", "AT"]] * 2
+    alone = by_scale([record(study.training("st"))])
+    assert [list(found) for found in alone.values()] == [["ST"]]
+
+
+def test_another_evaluation_is_another_scale_and_short_trainings_come_first():
+    study = Study.of("cifar10-small")
+    some = Evaluation(study.evaluation.attack, per_class=10)
+    long = Study.of("cifar10-small", epochs=400).training("st")
+    grouped = by_scale([record(long), record(study.training("st")), record(long, some)])
+    assert ["400 epochs" in name for name in grouped] == [False, True, True]
+    assert ["measured on 10 points" in name for name in grouped] == [False, False, True]
+
+
+def test_a_published_scale_stands_beside_the_quick_one(empty_store, tiny):
+    store.make(tiny.training("st"), tiny.evaluation)
+    store.publish(tiny.training("st"), tiny.evaluation)
+    quick, *others = scales(tiny)
+    assert quick == str(Study.of())
+    assert str(tiny) in others
+    assert scales(tiny)[str(tiny)]["ST"][0].training == tiny.training("st")

@@ -1,0 +1,92 @@
+"""Tables show every verdict and value, in words and signs, and nothing unescaped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from test_claims import BREAKS, by_title, put, seed_of_all
+
+from rnc.show import tables
+from rnc.study import claims
+from rnc.study.claims import CLAIMS, judge
+
+
+@pytest.fixture
+def found():
+    """Two seeds of which one breaks C4, and a scale with ST alone."""
+    two = by_title(*seed_of_all(0), *seed_of_all(1))
+    title, path, value = BREAKS["C4"]
+    put(two[title][1], path, value)
+    return {
+        "digits; VGG11; 65 epochs; PGD-10; seed 0": by_title(*seed_of_all()),
+        "CIFAR-10; VGG11; 80 epochs; PGD-10; seeds 0, 1": two,
+        "CIFAR-10; VGG11; 400 epochs; PGD-10; seed 0": by_title(seed_of_all()[0]),
+    }
+
+
+def soup(table):
+    return BeautifulSoup(table._repr_html_(), "html.parser")
+
+
+def test_verdicts_have_a_row_for_each_test(found):
+    judged = judge(found["CIFAR-10; VGG11; 80 epochs; PGD-10; seeds 0, 1"])
+    page = soup(tables.verdicts(judged))
+    assert len(page.select("tbody tr")) == sum(len(claim.conditions) for claim in CLAIMS)
+    (row,) = [r for r in page.select("tbody tr") if r.td.text == "C4"]
+    cells = [cell.get_text(strip=True) for cell in row.find_all("td")]
+    assert cells[2] == "leap angle / angle between vertices ≤ 0.25"
+    angles = np.array([0.1, 0.8]) / 1.68
+    assert cells[3] == f"{angles.mean():.3g} ± {angles.std(ddof=1):.2g}"
+    assert cells[4] == "does not hold here (1 of 2 seeds)"
+    assert row.select_one("td.rnc-no")
+
+
+def test_scales_stand_side_by_side(found):
+    page = soup(tables.scales(found))
+    heads = [head.text for head in page.select("thead th")]
+    assert heads[2:] == list(found)
+    rows = {row.td.text: row for row in page.select("tr.rnc-claim")}
+    assert list(rows) == [claim.id for claim in CLAIMS]
+    assert [cell.text for cell in rows["C4"].find_all("td")[2:]] == [
+        "holds",
+        "does not hold here (1 of 2 seeds)",
+        "holds",
+    ]
+    assert [cell.text for cell in rows["C8"].find_all("td")[2:]][-1] == "not measured"
+    assert len(page.select("tr.rnc-test")) == sum(len(claim.conditions) for claim in CLAIMS)
+    some = soup(tables.scales(found, "C3", "C8"))
+    assert [row.td.text for row in some.select("tr.rnc-claim")] == ["C3", "C8"]
+
+
+def test_a_glance_has_a_sign_beside_each_verdict_and_leads_to_its_chapter(found):
+    page = soup(tables.glance(found))
+    assert [head.text for head in page.select("thead th")][3] == (
+        "CIFAR-10; VGG11; 80 epochs; seeds 0, 1"
+    )
+    links = [link["href"] for link in page.select("a")]
+    assert "../notebooks/03_attacks.html#verdicts" in links
+    assert page.text.count("✗") == 2  # C4, and C5, which compares with it
+    assert page.text.count("–") == sum(claim.needs != CLAIMS[0].needs for claim in CLAIMS)
+
+
+def test_costs_are_means_over_seeds():
+    records = [seed_of_all(0)[0], seed_of_all(1)[0]]
+    for seconds, one in zip((100, 140), records, strict=True):
+        one.trained["environment"] = {"seconds": seconds, "device": "cpu", "torch": "2"}
+        for measured in one.measured.values():
+            measured["environment"] = {"seconds": 20}
+    page = soup(tables.costs({"digits": by_title(*records)}))
+    cells = [cell.get_text(strip=True) for cell in page.select("td")]
+    assert cells == ["ST", "2 min", "60 s", "cpu", "2"]
+
+
+def test_what_stands_in_a_table_is_escaped(found, monkeypatch):
+    odd = replace(CLAIMS[0], statement="NC1 < 1 & <b>no</b>")
+    monkeypatch.setattr(claims, "CLAIMS", (odd,))
+    (records, *_) = found.values()
+    for show in (tables.scales, tables.glance):
+        html = show({"<i>here</i>": records}).html
+        assert "<b>" not in html
+        assert "<i>" not in html
+        assert "NC1 &lt; 1 &amp; &lt;b&gt;" in html
