@@ -3,7 +3,7 @@ PYTHON ?= python3
 PRESET ?= quick
 BIN := .venv/bin
 
-.PHONY: book test check pdf links lint notebooks benchmark requirements clean
+.PHONY: book test check slurm pdf links lint notebooks benchmark requirements clean
 
 book: .venv/ready
 	$(BIN)/python -m rnc book --preset $(PRESET)
@@ -16,6 +16,10 @@ test: .venv/ready
 # the built book in a real browser; skipped with a reason where there is no Chromium
 check: book
 	$(BIN)/python -m pytest tests/browser
+
+# grids as job arrays, on a real Slurm of one node; skipped with a reason where there is none
+slurm: .venv/ready
+	$(BIN)/python -m pytest tests/slurm -rs
 
 # the whole book as _build/book.pdf; needs Chromium
 pdf: book

@@ -279,18 +279,15 @@ def test_workers_are_as_many_as_the_cores_that_may_be_used(folders, monkeypatch,
 
 
 def test_each_network_on_a_gpu_has_a_process_of_its_own(monkeypatch):
-    asked = []
+    """A fault there spoils all that a process does later."""
+    asked, executor = [], grid.ProcessPoolExecutor
     monkeypatch.setattr(
-        grid, "ProcessPoolExecutor", lambda *a, **named: asked.append(named) or Pool()
+        grid,
+        "ProcessPoolExecutor",
+        lambda *a, **named: asked.append(named) or executor(*a, **named),
     )
-
-    class Pool:
-        def shutdown(self, **named):
-            pass
-
-    for device in ("cpu", "cuda"):
-        with grid._workers(1, device):
-            pass
+    for workers, device in ((1, "cpu"), (2, "cpu"), (1, "cuda")):
+        assert list(grid._results(print, [], workers, device)) == []
     assert [named["max_tasks_per_child"] for named in asked] == [None, 1]
 
 

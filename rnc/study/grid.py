@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import multiprocessing
 import os
@@ -9,10 +10,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import joblib
@@ -77,19 +78,16 @@ def compute(
         data.load(job.training.dataset, "cpu", job.training.per_class)
 
     total, ended, failed, stopped = len(missing), 0, 0, 0
-    with _workers(workers, device) as pool:
-        for wait in (False, True):  # for networks that other processes work on
-            futures = {pool.submit(_make, job, device, deadline, wait): job for job in missing}
-            missing = []
-            for future in as_completed(futures):
-                job = futures[future]
+    for wait in (False, True):  # for networks that other processes work on
+        make = functools.partial(_make, device=device, deadline=deadline, wait=wait)
+        busy = []
+        with _stoppable(), closing(_results(make, missing, workers, device)) as results:
+            for job, result in results:
                 name = f"{job.training.slug}: {job.training}"
-                if publish:
-                    store.publish(job.training, job.evaluation)
                 try:
-                    record = future.result()
+                    record = result()
                 except store.Busy:
-                    missing.append(job)
+                    busy.append(job)
                 except OutOfTime:
                     stopped += 1
                 except BrokenProcessPool:
@@ -100,12 +98,15 @@ def compute(
                     print(f"{ended} of {total} failed: {name}: {reason}", flush=True)
                 else:
                     ended += 1
-                    accuracy = [record.end(points, "accuracy") for points in ("clean", "pgd")]
+                    clean, pgd = (record.end(points, "accuracy") for points in ("clean", "pgd"))
                     print(
-                        f"{ended} of {total} done: {name}: accuracy {accuracy[0]:.3f} clean, "
-                        f"{accuracy[1]:.3f} under attack",
+                        f"{ended} of {total} done: {name}: accuracy {clean:.3f} clean, {pgd:.3f} "
+                        "under attack",
                         flush=True,
                     )
+                if publish:
+                    store.publish(job.training, job.evaluation)
+        missing = busy
     if stopped:
         print(f"time is over with {stopped} networks to do; the same command goes on", flush=True)
     if failed or stopped:
@@ -113,24 +114,36 @@ def compute(
 
 
 @contextmanager
-def _workers(count: int, device: str) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end at once if anything goes wrong in the block."""
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on from the last checkpoints")
+    except BrokenProcessPool:
+        sys.exit("a worker was killed; the same command goes on from the last checkpoints")
+
+
+def _results(
+    make: Callable[[Job], Record], jobs: list[Job], workers: int, device: str
+) -> Iterator[tuple[Job, Callable[[], Record]]]:
+    """Jobs as they end, with what gives their record or raises what stopped them."""
+    if workers == 1 and device == "cpu":  # needs no other process
+        for job in jobs:
+            yield job, functools.partial(make, job)
+        return
     context = multiprocessing.get_context("spawn")
     # a fault on a GPU spoils all that its process does later
     tasks = None if device == "cpu" else 1
-    pool = ProcessPoolExecutor(
-        count, context, _begin_worker, (context.Value("i"), count), max_tasks_per_child=tasks
-    )
+    begun = context.Value("i"), workers
+    pool = ProcessPoolExecutor(workers, context, _begin_worker, begun, max_tasks_per_child=tasks)
     try:
-        yield pool
-    except BaseException as error:
-        for worker in multiprocessing.active_children():
+        futures = {pool.submit(make, job): job for job in jobs}
+        for future in as_completed(futures):
+            yield futures[future], future.result
+    except BaseException:
+        for worker in multiprocessing.active_children():  # whoever is stopped means them too
             worker.terminate()
         pool.shutdown(wait=False, cancel_futures=True)
-        if isinstance(error, KeyboardInterrupt):
-            sys.exit("stopped; the same command goes on from the last checkpoints")
-        if isinstance(error, BrokenProcessPool):
-            sys.exit("a worker was killed; the same command goes on from the last checkpoints")
         raise
     pool.shutdown()
 
