@@ -13,8 +13,8 @@ def generator():
 
 @pytest.fixture
 def tiny():
-    """A study that trains in a second: two channels, three epochs."""
-    return Study.of(width=2, epochs=3, steps=2)
+    """A study of a second: two channels, three epochs of two batches."""
+    return Study.of(width=2, epochs=3, steps=2, per_class=20)
 
 
 @pytest.fixture

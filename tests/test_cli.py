@@ -15,9 +15,10 @@ from rnc import cli
 from rnc.progress import OutOfTime
 from rnc.study import grid, store
 from rnc.study.files import StoreError
+from rnc.study.record import Record
 from rnc.study.settings import Study
 
-TINY = 'preset = "quick"\nwidth = 2\nepochs = 2\nsteps = 1\n'
+TINY = 'preset = "quick"\nwidth = 2\nepochs = 2\nsteps = 1\nper_class = 9\n'
 
 
 def rnc(*arguments, cwd):
@@ -172,13 +173,13 @@ def test_mistakes_are_said_in_one_sentence(folders):
 
 
 def jobs_of(*methods):
-    study = Study.of(width=2, epochs=2, steps=1)
+    study = Study.of(width=2, epochs=2, steps=1, per_class=9)
     return [grid.Job(study.training(method), study.evaluation) for method in methods]
 
 
 def test_a_training_that_diverges_does_not_stop_the_others(folders, capsys):
     st, at = jobs_of("st", "at")
-    broken = replace(st, training=replace(st.training, lr=1e9))
+    broken = replace(st, training=replace(st.training, lr=1e9, epochs=5))
     with pytest.raises(SystemExit, match="1"):
         grid.compute([broken, at], "cpu", minutes=5)
     said = capsys.readouterr().out
@@ -221,8 +222,8 @@ def test_records_that_cannot_be_published_are_said_before_any_training(
 
 def test_an_error_of_the_command_itself_does_not_wait_for_queued_work(folders, monkeypatch):
     """Whatever it is; the workers end with it."""
-    monkeypatch.setattr(store, "publish", lambda *a: None if not made.exists() else 1 / 0)
     made = folders / "store"
+    monkeypatch.setattr(Record, "end", lambda *arguments: 1 / 0)  # as it says how a network ended
     jobs = [
         replace(job, training=replace(job.training, seed=seed, epochs=2 if seed == 0 else 300))
         for seed in range(4)
@@ -230,7 +231,7 @@ def test_an_error_of_the_command_itself_does_not_wait_for_queued_work(folders, m
     ]
     began = time.monotonic()
     with pytest.raises(ZeroDivisionError):
-        grid.compute(jobs, "cpu", publish=True)
+        grid.compute(jobs, "cpu")
     assert time.monotonic() - began < 60
     time.sleep(1)
     files = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
@@ -298,7 +299,8 @@ def test_a_job_is_not_begun_when_time_is_over(folders):
 
 
 def test_one_network_can_be_asked_for(folders):
-    run = rnc("run", "--width", 2, "--epochs", 1, "--only", "trades-frozen", cwd=folders)
+    settings = ("--width", 2, "--epochs", 1, "--per_class", 9)
+    run = rnc("run", *settings, "--only", "trades-frozen", cwd=folders)
     assert run.returncode == 0, run.stderr
     assert run.stdout.count("done: ") == 1
     assert "TRADES (frozen BN), seed 0" in run.stdout

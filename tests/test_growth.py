@@ -30,7 +30,7 @@ def test_a_method_is_one_entry(tiny, monkeypatch):
     monkeypatch.setitem(METHODS, "noisy", method)
     found = records(tiny, "Noisy training")
     (record,) = found["Noisy training"]
-    assert record.training.slug.startswith("digits-vgg11w2-noisy-linf8-s0-")
+    assert record.training.slug.startswith("digits-20-vgg11w2-noisy-linf8-s0-")
     store.publish(record.training, record.evaluation)
     assert store.published() == [record]
     figure = plots.training_curves(found)

@@ -106,7 +106,7 @@ def test_eps_changes_the_results_and_zero_gives_the_clean_ones(tmp_path, empty_s
     for eps in (0, 8):
         run = papermill(
             "probed.ipynb", f"out{eps}.ipynb", "-p", "eps", eps, "-p", "width", 2, "-p",
-            "epochs", 2, cwd=tmp_path,
+            "epochs", 2, "-p", "per_class", 20, cwd=tmp_path,
         )  # fmt: skip
         assert run.returncode == 0, run.stderr
         executed = nbformat.read(tmp_path / f"out{eps}.ipynb", as_version=4)

@@ -23,10 +23,10 @@ from rnc.progress import OutOfTime
 from rnc.study import data, folders, methods, store
 from rnc.study import training as training_module
 from rnc.study.files import StoreError, digest, read_json, read_tensors
-from rnc.study.measurements import MEASUREMENTS, standard
+from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard
 from rnc.study.settings import Study
 from rnc.study.store import Busy, Mismatch, TooLong
-from rnc.study.training import Diverged, train
+from rnc.study.training import Diverged, reproducible, train
 
 # A training in a process of its own, with a checkpoint after every epoch. It begins when a
 # file is there, if one is named.
@@ -41,7 +41,7 @@ def gated(*arguments, **named):
         time.sleep(0.01)
     return train(*arguments, **named, checkpoint_seconds=0)
 store.train = gated
-study = Study.of(width=2, epochs=epochs, steps=2)
+study = Study.of(width=2, epochs=epochs, steps=2, per_class=20)
 store.train_only(study.training(method))
 print("trained", flush=True)
 """
@@ -90,7 +90,7 @@ def test_killed_at_several_moments_it_ends_as_if_it_had_not_been(empty_store, ti
     assert output == "trained\n"
     assert "resuming" in errors
 
-    end = train(training, data.load("digits"))
+    end = train(training, data.load("digits", per_class=20))
     tensors, notes = read_tensors(folder / "checkpoint.safetensors")
     assert notes["history"] == end.history
     assert all(torch.equal(tensors[f"model.{n}"], t) for n, t in end.model.items())
@@ -103,12 +103,12 @@ def test_two_processes_train_once(empty_store, tmp_path):
     # the first to come holds the lock and waits at the gate; the other one says that it waits
     streams, _, _ = select.select([p.stderr for p in processes], [], [], 60)
     (stream,) = streams
-    assert "another process works on digits-vgg11w2-at" in stream.readline()
+    assert "another process works on digits-20-vgg11w2-at" in stream.readline()
     gate.touch()
     assert [p.communicate()[0] for p in processes] == ["trained\n"] * 2
     (run,) = (empty_store / "v1").iterdir()
     modified = (run / "epoch-0001.safetensors").stat().st_mtime_ns
-    store.train_only(Study.of(width=2, epochs=3, steps=2).training("at"))
+    store.train_only(Study.of(width=2, epochs=3, steps=2, per_class=20).training("at"))
     assert (run / "epoch-0001.safetensors").stat().st_mtime_ns == modified
 
 
@@ -118,11 +118,11 @@ def test_a_lock_is_waited_for_within_the_budget_or_not_at_all(empty_store, tiny)
         began = time.monotonic()
         with (
             progress.until(time.time() + 0.3),
-            pytest.raises(OutOfTime, match="another process works on digits-vgg11w2-st"),
+            pytest.raises(OutOfTime, match="another process works on digits-20-vgg11w2-st"),
         ):
             store.make(training, tiny.evaluation)
         assert 0.2 < time.monotonic() - began < 10
-        with pytest.raises(Busy, match="digits-vgg11w2-st"):
+        with pytest.raises(Busy, match="digits-20-vgg11w2-st"):
             store.make(training, tiny.evaluation, wait=False)
     assert not list(empty_store.rglob("*.safetensors"))
 
@@ -131,11 +131,16 @@ def test_a_lock_is_waited_for_within_the_budget_or_not_at_all(empty_store, tiny)
 def test_the_quick_preset_is_bitwise_the_same_in_another_process(method, monkeypatch, tmp_path):
     """Against the checkout's own record, which make test computed before."""
     study = Study.of()
-    here = store.make(study.training(method), study.evaluation)
+    training = study.training(method)
+    here = store.make(training, study.evaluation)
     monkeypatch.setenv("RNC_STORE", str(tmp_path))
-    again = store.make(study.training(method), study.evaluation)
-    assert again.trained["network"] == here.trained["network"]
-    assert values(again).items() <= values(here).items()  # there under stronger attacks too
+    states = store.train_only(training)
+    assert read_json(store.home(training) / "training.json")["network"] == here.trained["network"]
+    images = data.load("digits")
+    subject = Subject(training, study.evaluation, images, states.__getitem__)
+    with reproducible(images.y.device):
+        for name in ("leaping", "layers", "test"):
+            assert plain(MEASUREMENTS[name].function(subject, Parts())) == here[name]
 
 
 def test_a_run_stops_in_time_and_goes_on_elsewhere(
@@ -151,7 +156,7 @@ def test_a_run_stops_in_time_and_goes_on_elsewhere(
     capsys.readouterr()
     record = store.make(training, tiny.evaluation)
     assert "resuming" in capsys.readouterr().err
-    expected = train(training, data.load("digits")).history
+    expected = train(training, data.load("digits", per_class=20)).history
     assert record.history("loss").tolist() == [float(f"{e['loss']:.6g}") for e in expected]
 
 
@@ -350,7 +355,7 @@ def test_the_space_that_is_asked_for_is_what_a_run_takes(empty_store, tiny, monk
     files = list(store.home(training).glob("*.safetensors"))
     taken = sum(path.stat().st_size for path in files)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: SimpleNamespace(free=taken))
-    images = data.load("digits")
+    images = data.load("digits", per_class=20)
     with pytest.raises(StoreError):  # a checkpoint is written beside the one before it
         store._check_space(training, images, 0)
     monkeypatch.setattr(store.shutil, "disk_usage", lambda path: SimpleNamespace(free=1.4 * taken))
@@ -375,7 +380,7 @@ def test_a_disk_that_fills_up_leaves_the_last_checkpoint(empty_store, tiny, monk
     assert not list(empty_store.rglob("*.part"))
     assert read_tensors(store.home(training) / "checkpoint.safetensors")[1]["epoch"] == 2
     monkeypatch.setattr(os, "replace", replaced)
-    whole = train(training, data.load("digits"))
+    whole = train(training, data.load("digits", per_class=20))
     assert digest(store.train_only(training)[4]) == digest(whole.model)
 
 
@@ -412,7 +417,7 @@ def test_divergence_keeps_the_last_good_checkpoint_and_leaves_no_record(
     def poisoned(*arguments):
         loss, logits = objective(*arguments)
         calls.append(loss)
-        return (loss * float("nan"), logits) if len(calls) == 10 else (loss, logits)
+        return (loss * float("nan"), logits) if len(calls) == 6 else (loss, logits)
 
     monkeypatch.setattr(methods.Method, "objective", poisoned)
     with pytest.raises(Diverged, match="ST diverged in epoch 3: loss nan"):
@@ -466,7 +471,7 @@ def of_another_processor(empty_store, tiny, monkeypatch):
 
     def elsewhere(training, model, optimiser, x, y, number):
         begun.append(number)
-        return epoch(training, model, optimiser, (x - 1e-3).clamp(0, 1), y, number)
+        return epoch(training, model, optimiser, (x - 0.05).clamp(0, 1), y, number)
 
     monkeypatch.setattr(training_module, "_epoch", elsewhere)
     monkeypatch.setattr(store, "train", functools.partial(train, checkpoint_seconds=0))
@@ -500,7 +505,8 @@ def test_another_network_is_measured_where_nothing_stands_beside_it(
     monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
     assert store.find(training, tiny.evaluation) == anew
     before = {p: p.read_bytes() for p in (tmp_path / "records").rglob("*.json")}
-    store.publish(training, tiny.evaluation)
+    with pytest.raises(Mismatch):
+        store.publish(training, tiny.evaluation)
     assert {p: p.read_bytes() for p in (tmp_path / "records").rglob("*.json")} == before
 
 
@@ -555,7 +561,9 @@ def test_what_would_take_hours_is_not_begun_unasked(empty_store):
 
 def test_files_are_read_and_written_as_utf8_whatever_the_machine_prefers(empty_store, tmp_path):
     grid = tmp_path / "grid.toml"
-    grid.write_text('# ε\n[[run]]\nwidth = 2\nepochs = 1\nsteps = 1\nonly = ["st"]\n', "utf-8")
+    grid.write_text(
+        '# ε\n[[run]]\nwidth = 2\nepochs = 1\nsteps = 1\nper_class = 9\nonly = ["st"]\n', "utf-8"
+    )
     command = ["-X", "warn_default_encoding", "-W", "error::EncodingWarning:rnc", "-m", "rnc"]
     run = subprocess.run(
         [sys.executable, *command, "grid", grid],

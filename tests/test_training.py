@@ -17,7 +17,7 @@ from rnc.study.training import Diverged, autocast, build, reproducible, train
 
 @pytest.fixture(scope="module")
 def images():
-    return data.load("digits")
+    return data.load("digits", per_class=20)
 
 
 def prepared(images, method):

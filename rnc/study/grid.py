@@ -86,6 +86,8 @@ def compute(
                 name = f"{job.training.slug}: {job.training}"
                 try:
                     record = result()
+                    if publish:
+                        store.publish(job.training, job.evaluation)
                 except store.Busy:
                     busy.append(job)
                 except OutOfTime:
@@ -104,8 +106,6 @@ def compute(
                         "under attack",
                         flush=True,
                     )
-                if publish:
-                    store.publish(job.training, job.evaluation)
         missing = busy
     if stopped:
         print(f"time is over with {stopped} networks to do; the same command goes on", flush=True)

@@ -210,15 +210,19 @@ def check_length(
 
 
 def publish(training: Training, evaluation: Evaluation) -> None:
-    """Copies what the store has of a record to those of the book, if they are of its network."""
+    """Copies what the store has of a record to those of the book.
+
+    Raises:
+        Mismatch: the book's are of another network.
+    """
     own, there = (
         read_json(home(training, root) / "training.json")
         for root in (folders.store(), folders.published())
     )
-    if own is None or (there is not None and _differ(own, there)):
-        return
     paths = [_path(training, evaluation, m) for m in MEASUREMENTS.values()]
     files = [path for path in paths if "values" in (read_json(path) or {})]
+    if files and there and _differ(own, there):
+        raise Mismatch(_two_networks(training))
     for path in [home(training) / "training.json", *files] if files else []:
         copy = folders.published() / path.relative_to(folders.store())
         if not copy.exists():
