@@ -11,6 +11,8 @@ from rnc.show import tables
 from rnc.study import claims
 from rnc.study.claims import CLAIMS, judge
 
+TWO = "CIFAR-10; VGG11; 80 epochs; PGD-10, ℓ₂ ε = 128/255, α = 15/255; seeds 0, 1"
+
 
 @pytest.fixture
 def found():
@@ -20,7 +22,7 @@ def found():
     put(two[title][1], path, value)
     return {
         "digits; VGG11; 65 epochs; PGD-10; seed 0": by_title(*seed_of_all()),
-        "CIFAR-10; VGG11; 80 epochs; PGD-10; seeds 0, 1": two,
+        TWO: two,
         "CIFAR-10; VGG11; 400 epochs; PGD-10; seed 0": by_title(seed_of_all()[0]),
     }
 
@@ -30,7 +32,7 @@ def soup(table):
 
 
 def test_verdicts_have_a_row_for_each_test(found):
-    judged = judge(found["CIFAR-10; VGG11; 80 epochs; PGD-10; seeds 0, 1"])
+    judged = judge(found[TWO])
     page = soup(tables.verdicts(judged))
     assert len(page.select("tbody tr")) == sum(len(claim.conditions) for claim in CLAIMS)
     (row,) = [r for r in page.select("tbody tr") if r.td.text == "C4"]
@@ -62,7 +64,7 @@ def test_scales_stand_side_by_side(found):
 def test_a_glance_has_a_sign_beside_each_verdict_and_leads_to_its_chapter(found):
     page = soup(tables.glance(found))
     assert [head.text for head in page.select("thead th")][3] == (
-        "CIFAR-10; VGG11; 80 epochs; seeds 0, 1"
+        "CIFAR-10; VGG11; 80 epochs; ℓ₂ ε = 128/255; seeds 0, 1"
     )
     links = [link["href"] for link in page.select("a")]
     assert "../notebooks/03_attacks.html#verdicts" in links

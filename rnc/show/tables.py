@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from dataclasses import dataclass
 
@@ -49,8 +50,8 @@ def glance(found: dict[str, Records]) -> Table:
     """A row for each claim with its verdicts, linked to its chapter; for a page of the book in a
     folder beside that of the chapters."""
     judged = [judge(records) for records in found.values()]
-    # data, network, epochs and seeds are enough of a scale's name here
-    short = ["; ".join((*name.split("; ")[:3], name.split("; ")[-1])) for name in found]
+    # norm and radius are enough of an attack here
+    short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name) for name in found]
     return _table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
 
 
