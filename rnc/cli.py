@@ -15,13 +15,15 @@ import json
 import math
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from rnc.errors import ParameterError, UserError, check_one_of
 from rnc.study import claims
-from rnc.study.grid import Job, compute
+from rnc.study.grid import compute
 from rnc.study.methods import METHODS
 from rnc.study.records import records
 from rnc.study.settings import COMPARED, PRESETS, Study
+from rnc.study.store import Request
 
 SETTINGS = inspect.signature(Study.of).parameters
 
@@ -66,7 +68,7 @@ def run(
     """Train and measure the networks of a study."""
     study = Study.of(**settings)
     print(study, flush=True)
-    compute(_longest_first(_jobs(study, only, stronger)), study.device, minutes, long)
+    compute(_shortest_last(_requests(study, only, stronger)), study.device, minutes, long)
 
 
 def grid(
@@ -79,26 +81,24 @@ def grid(
     """Make the records of a list of settings, in its order, and publish them with the book."""
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8"))["run"]
-        if not entries or not isinstance(entries, list):
+        if not entries or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError(entries)
     except (OSError, KeyError, ValueError) as error:
         raise ParameterError(
             f"file must be a TOML list of [[run]] tables; got {file} ({error!r})"
         ) from error
-    devices, jobs, allowed = set(), [], [name for name in SETTINGS if name != "device"]
+    devices, requests, allowed = set(), [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
         only, stronger = entry.pop("only", COMPARED), entry.pop("stronger", False)
-        if not isinstance(stronger, bool):
-            raise ParameterError(f"stronger must be true or false; got {stronger!r} in {file}")
         if unknown := [name for name in entry if name not in allowed]:
             known = ", ".join(["only", "stronger", *allowed])
             raise ParameterError(f"{file} has a setting {unknown[0]!r}; allowed are {known}")
         study = Study.of(**entry, device=device)
         devices.add(study.device)
-        jobs += _jobs(study, only, stronger)
+        requests += _requests(study, only, stronger)
     if len(devices) > 1:
         raise ParameterError(f"device must be given; presets want {' and '.join(sorted(devices))}")
-    compute(_shard(jobs, shard), devices.pop(), minutes, long, publish=True)
+    compute(_shard(requests, shard), devices.pop(), minutes, long, publish=True)
 
 
 def show_claims(**settings) -> None:
@@ -112,8 +112,8 @@ def book(**settings) -> None:
     study = Study.of(**settings)
     print(study, flush=True)
     # the chapter on stronger attacks shows one seed; the page on claims compares with quick
-    jobs = _jobs(study.first_seed(), stronger=True) + _jobs(study) + _jobs(Study.of())
-    compute(_longest_first(jobs), study.device)
+    first = _requests(study.first_seed(), stronger=True)
+    compute(_shortest_last(first + _requests(study) + _requests(Study.of())), study.device)
     from rnc.show import book as renderer  # Jupyter is not needed for the other commands
 
     if study.seeds != PRESETS[study.preset].seeds:
@@ -146,31 +146,34 @@ COMMANDS = {
 }
 
 
-def _jobs(study: Study, only: list[str] = COMPARED, stronger: bool = False) -> list[Job]:
-    """The networks of a study, seed by seed."""
+def _requests(study: Study, only: Any = COMPARED, stronger: Any = False) -> list[Request]:
+    """The records of a study, seed by seed."""
+    if not isinstance(only, list | tuple) or not only:
+        raise ParameterError(f"only must be a list of {', '.join(METHODS)}; got {only!r}")
+    if not isinstance(stronger, bool):
+        raise ParameterError(f"stronger must be true or false; got {stronger!r}")
     for name in only:
         check_one_of("only", name, METHODS)
-    extra = ("stronger",) * stronger
     return [
-        Job(training, study.evaluation, extra)
+        Request(training, study.evaluation, ("stronger",) * stronger)
         for seed in study.seeds
         for training in study.trainings(*only, seed=seed)
     ]
 
 
-def _longest_first(jobs: list[Job]) -> list[Job]:
-    """So that the last ones to end are short; each network once, as it is first asked for."""
-    once: dict[tuple, Job] = {}
-    for job in jobs:
-        once.setdefault((job.training, job.evaluation), job)
-    return sorted(once.values(), key=lambda job: job.training.method.perturb is None)
+def _shortest_last(requests: list[Request]) -> list[Request]:
+    """ST ends soon, so that no core waits long at the end; a network once, as first asked for."""
+    once: dict[tuple, Request] = {}
+    for request in requests:
+        once.setdefault((request.training, request.evaluation), request)
+    return sorted(once.values(), key=lambda request: request.training.method.perturb is None)
 
 
-def _shard(jobs: list[Job], shard: str) -> list[Job]:
+def _shard(requests: list[Request], shard: str) -> list[Request]:
     try:
         k, n = map(int, shard.split("/"))
         if 1 <= k <= n:
-            return jobs[k - 1 :: n]
+            return requests[k - 1 :: n]
     except ValueError:
         pass
     raise ParameterError(f"shard must be such as 2/8, the second of eight; got {shard!r}")

@@ -30,6 +30,17 @@ def until(deadline: float) -> Iterator[None]:
         _deadline = before
 
 
+@contextmanager
+def without_limit() -> Iterator[None]:
+    """Suspends the budget in the block."""
+    global _deadline
+    before, _deadline = _deadline, math.inf
+    try:
+        yield
+    finally:
+        _deadline = before
+
+
 def seconds_left() -> float:
     """Of the budget; infinite where there is none."""
     return _deadline - time.time()

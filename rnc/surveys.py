@@ -13,11 +13,20 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from rnc.attacks import gaussian, pgd
-from rnc.collapse import ClassMeans, WithinClass, nearest_class_centre, simplex_alignment
+from rnc.collapse import (
+    ClassMeans,
+    WithinClass,
+    measure,
+    nearest_class_centre,
+    simplex_alignment,
+)
 from rnc.models import features
 from rnc.progress import progress
 
 COLUMNS = ("points", "layer", "measure", "value")
+COLLAPSE = (  # of `rnc.Collapse`
+    "nc1", "nc2_norms", "nc2_angles", "nc2_norms_w", "nc2_angles_w", "nc3", "within", "between"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -41,14 +50,14 @@ class Survey:
         """A tidy table of points, layer, measure and value; `pandas.DataFrame` takes it."""
         *earlier, last = self.layers["names"]
         table = [
-            (points, last, measure, value)
+            (points, last, name, value)
             for points, measured in self.measures.items()
-            for measure, value in measured.items()
+            for name, value in measured.items()
         ]
         table += [
-            (points, layer, measure, value)
+            (points, layer, name, value)
             for points in ("clean", "pgd")
-            for measure, values in self.layers[points].items()
+            for name, values in self.layers[points].items()
             for layer, value in zip(earlier, values, strict=False)
         ]
         return [dict(zip(COLUMNS, row, strict=True)) for row in table]
@@ -91,11 +100,14 @@ def survey(
 
     Raises:
         KeyError: a layer is not in the network.
-        ValueError: as `rnc.pgd` and `rnc.measure`.
+        ValueError: as `rnc.pgd` and `rnc.measure`; of what does not fit, before the attack.
     """
     layers = list(layers)
+    if not layers:
+        raise ValueError("layers must name at least one module; got none")
+    features(model, x[:1], layers)
     attack = {"eps": eps, "alpha": alpha, "steps": steps, "norm": norm}
-    # the clean points first: what is wrong with layers, labels or weight is said before the attack
+    # the clean points first: what is wrong with labels or weight is said before the attack
     read = read_out(model, x, layers[-1], batch)
     clean, centres = measures(*read, y, weight)
     parts = progress(x.split(batch), "attacking: batch", math.ceil(len(y) / batch))
@@ -138,28 +150,17 @@ def measures(
     NC1 to NC4 use the points' own means and their original labels, also when the points are
     perturbed. `ncc_accuracy` uses `centres` (means of the clean points) where given.
     """
-    first = ClassMeans(logits.shape[1])
-    first.update(h, y)
-    second = WithinClass(first)
-    second.update(h, y)
-    measured = second.result(weight)
+    collapse = measure([(h, y)], logits.shape[1], weight)
     predicted = logits.argmax(1)
-    own = nearest_class_centre(h, measured.means)
+    own = nearest_class_centre(h, collapse.means)
     nearest = own if centres is None else nearest_class_centre(h, centres)
     return {
         "accuracy": share(predicted == y),
         "loss": float(F.cross_entropy(logits, y)),
-        "nc1": measured.nc1,
-        "nc2_norms": measured.nc2_norms,
-        "nc2_angles": measured.nc2_angles,
-        "nc2_norms_w": measured.nc2_norms_w,
-        "nc2_angles_w": measured.nc2_angles_w,
-        "nc3": measured.nc3,
+        **{name: getattr(collapse, name) for name in COLLAPSE},
         "nc4": share(own != predicted),
         "ncc_accuracy": share(nearest == y),
-        "within": measured.within,
-        "between": measured.between,
-    }, measured.means
+    }, collapse.means
 
 
 def layerwise(
@@ -206,8 +207,8 @@ def layerwise(
             right[name] += int((nearest_class_centre(h, centres[name]) == labels).sum())
         measured = {name: within[name].result() for name in layers}
         result[kind] = {
-            measure: [getattr(measured[name], measure) for name in layers]
-            for measure in ("nc1", "nc2_norms", "nc2_angles")
+            of: [getattr(measured[name], of) for name in layers]
+            for of in ("nc1", "nc2_norms", "nc2_angles")
         } | {"ncc_accuracy": [right[name] / len(y) for name in layers]}
     return result
 

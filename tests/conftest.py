@@ -3,6 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
+from rnc.study.files import digest
+from rnc.study.measurements import MEASUREMENTS
+from rnc.study.measurements.measurement import measurement
 from rnc.study.settings import Study
 
 
@@ -33,3 +36,15 @@ def write_images(folder, counts, size=(6, 4), seed=0):
             Image.fromarray(image).save(folder / name / f"{i:03d}.png")
         written[name] = pixels
     return written
+
+
+def measure_weights_only():
+    """What a record holds, from now on in this process: the digests of all snapshots."""
+    MEASUREMENTS.clear()
+
+    @measurement(version=1, passes=lambda attack: 0, snapshots=True)
+    def weights(subject, part):
+        return {
+            str(epoch): digest(subject.at(epoch).weights(epoch))
+            for epoch in subject.training.snapshots()
+        }

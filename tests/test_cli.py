@@ -17,6 +17,7 @@ from rnc.study import grid, store
 from rnc.study.files import StoreError
 from rnc.study.record import Record
 from rnc.study.settings import Study
+from rnc.study.store import Request
 
 TINY = 'preset = "quick"\nwidth = 2\nepochs = 2\nsteps = 1\nper_class = 9\n'
 
@@ -38,10 +39,10 @@ def folders(tmp_path, empty_store, monkeypatch):
 
 @pytest.fixture
 def wanted(monkeypatch):
-    """The jobs that a command would compute."""
-    jobs = []
-    monkeypatch.setattr(cli, "compute", lambda found, *rest, **named: jobs.extend(found))
-    return jobs
+    """The requests that a command would compute."""
+    requests = []
+    monkeypatch.setattr(cli, "compute", lambda found, *rest, **named: requests.extend(found))
+    return requests
 
 
 def write(folder, text):
@@ -65,8 +66,9 @@ def test_a_grid_stops_goes_on_and_skips_what_is_recorded(folders):
     assert len(published) == 3
     published[0].unlink()  # as after a run that did not publish its record
     third = rnc("grid", file, cwd=folders)
-    assert third.stdout == "networks: 3, recorded: 3\n"
+    assert third.stdout.startswith("networks: 3, recorded: 2\n")
     assert published[0].exists()
+    assert rnc("grid", file, cwd=folders).stdout == "networks: 3, recorded: 3\n"
 
 
 def test_a_grid_can_ask_for_stronger_attacks(folders):
@@ -84,7 +86,7 @@ def test_a_grid_goes_through_its_list_in_order_and_shards_share_it(folders, want
     file = write(folders, text + 'only = ["st", "at-frozen"]\n')
     cli.main(["grid", file])
     everything = list(wanted)
-    assert [str(job.training) for job in everything] == [
+    assert [str(request.training) for request in everything] == [
         "AT, seed 3",
         "ST, seed 2",
         "AT (frozen BN), seed 2",
@@ -114,7 +116,7 @@ def test_the_books_own_grids_can_be_read(path, wanted):
     cli.main(["grid", str(path)])
     assert len(set(wanted)) == len(wanted) >= 12
     if path.stem == "cifar10-small":  # those records are there
-        assert [job for job in wanted if job.find() is None] == []
+        assert [request for request in wanted if store.find(request) is None] == []
 
 
 def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
@@ -123,12 +125,12 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
     monkeypatch.setattr(book, "render", lambda study, settings: None)
     cli.main(["book"])
     assert len(wanted) == 4
-    assert {job.extra for job in wanted} == {("stronger",)}
-    assert [job.training.method.name for job in wanted][-1] == "st"  # the shortest
+    assert {request.extra for request in wanted} == {("stronger",)}
+    assert [request.training.method.name for request in wanted][-1] == "st"  # the shortest
     wanted.clear()
     cli.main(["book", "--preset", "cifar10-small"])
     assert len(wanted) == 3 * 4 + 4
-    assert len({(job.training, job.evaluation) for job in wanted}) == len(wanted)
+    assert len({(request.training, request.evaluation) for request in wanted}) == len(wanted)
 
 
 @pytest.mark.parametrize(
@@ -142,10 +144,13 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
             '[[run]]\nonly = ["sst"]\n',
             "only must be one of st, at, trades, trades-frozen, at-frozen; got 'sst' (did you",
         ),
-        ("[[run]]\nstronger = 3\n", "stronger must be true or false; got 3 in "),
+        ("[[run]]\nstronger = 3\n", "stronger must be true or false; got 3"),
         ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
         ("[[run]]\nwidth = 0\n", "width must be a whole number, at least 1; got 0"),
         ("[run\n", "file must be a TOML list of [[run]] tables"),
+        ("[[run]]\nonly = []\n", "only must be a list of st, at, trades"),
+        ('[[run]]\nonly = "st"\n', "only must be a list of st, at, trades"),
+        ("run = [1]\n", "file must be a TOML list of [[run]] tables"),
         ("run = []\n", "file must be a TOML list of [[run]] tables"),
         ("[run]\nwidth = 2\n", "file must be a TOML list of [[run]] tables"),
         ("", "file must be a TOML list of [[run]] tables"),
@@ -172,13 +177,13 @@ def test_mistakes_are_said_in_one_sentence(folders):
         assert "Traceback" not in run.stderr
 
 
-def jobs_of(*methods):
+def requests_of(*methods):
     study = Study.of(width=2, epochs=2, steps=1, per_class=9)
-    return [grid.Job(study.training(method), study.evaluation) for method in methods]
+    return [Request(study.training(method), study.evaluation) for method in methods]
 
 
 def test_a_training_that_diverges_does_not_stop_the_others(folders, capsys):
-    st, at = jobs_of("st", "at")
+    st, at = requests_of("st", "at")
     broken = replace(st, training=replace(st.training, lr=1e9, epochs=5))
     with pytest.raises(SystemExit, match="1"):
         grid.compute([broken, at], "cpu", minutes=5)
@@ -186,17 +191,17 @@ def test_a_training_that_diverges_does_not_stop_the_others(folders, capsys):
     assert "failed: " in said
     assert "ST diverged in epoch" in said
     assert "done: " in said
-    assert broken.find() is None
-    assert at.find() is not None
+    assert store.find(broken) is None
+    assert store.find(at) is not None
 
 
 def test_what_another_process_works_on_is_left_until_the_rest_is_done(folders, capsys):
-    held, *others = jobs_of("st", "at", "trades")
+    held, *others = requests_of("st", "at", "trades")
 
     def hold(taken):
         with store._locked(store.home(held.training)):
             taken.set()
-            while not all(job.find() for job in others):
+            while not all(map(store.find, others)):
                 time.sleep(0.05)
 
     other_process = threading.Thread(target=hold, args=[taken := threading.Event()])
@@ -216,7 +221,7 @@ def test_records_that_cannot_be_published_are_said_before_any_training(
     (folders / "file").write_text("in the way")
     monkeypatch.setenv("RNC_RECORDS", str(folders / "file" / "records"))
     with pytest.raises(StoreError, match="file/records cannot be written .* RNC_RECORDS"):
-        grid.compute(jobs_of("st"), "cpu", publish=True)
+        grid.compute(requests_of("st"), "cpu", publish=True)
     assert not (folders / "store").exists()
 
 
@@ -224,14 +229,14 @@ def test_an_error_of_the_command_itself_does_not_wait_for_queued_work(folders, m
     """Whatever it is; the workers end with it."""
     made = folders / "store"
     monkeypatch.setattr(Record, "end", lambda *arguments: 1 / 0)  # as it says how a network ended
-    jobs = [
-        replace(job, training=replace(job.training, seed=seed, epochs=2 if seed == 0 else 300))
+    (st,) = requests_of("st")
+    requests = [
+        replace(st, training=replace(st.training, seed=seed, epochs=2 if seed == 0 else 300))
         for seed in range(4)
-        for job in jobs_of("st")
     ]
     began = time.monotonic()
     with pytest.raises(ZeroDivisionError):
-        grid.compute(jobs, "cpu")
+        grid.compute(requests, "cpu")
     assert time.monotonic() - began < 60
     time.sleep(1)
     files = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
@@ -275,7 +280,7 @@ def test_whatever_stops_the_command_stops_its_workers(empty_store, stop, code):
 def test_workers_are_as_many_as_the_cores_that_may_be_used(folders, monkeypatch, capsys):
     monkeypatch.setattr(grid.joblib, "cpu_count", lambda: 1)
     with pytest.raises(SystemExit):
-        grid.compute(jobs_of("st", "at"), "cpu", minutes=0)
+        grid.compute(requests_of("st", "at"), "cpu", minutes=0)
     assert "1 at a time" in capsys.readouterr().out
 
 
@@ -292,10 +297,40 @@ def test_each_network_on_a_gpu_has_a_process_of_its_own(monkeypatch):
     assert [named["max_tasks_per_child"] for named in asked] == [None, 1]
 
 
-def test_a_job_is_not_begun_when_time_is_over(folders):
-    (job,) = jobs_of("st")
+def test_a_network_is_not_begun_when_time_is_over(folders):
+    (request,) = requests_of("st")
     with pytest.raises(OutOfTime, match="was not begun"):
-        grid._make(job, "cpu", time.time() - 1, wait=True)
+        grid._make(request, time.time() - 1)
+
+
+def test_what_failed_does_not_hide_that_time_is_over(folders, monkeypatch, capsys):
+    """A queue begins the grid again by its status, for the networks that time is over for."""
+    ended = iter([RuntimeError("no luck"), OutOfTime("time is over")])
+
+    def make(request, **options):
+        raise next(ended)
+
+    monkeypatch.setattr(store, "make", make)
+    monkeypatch.setattr(grid.joblib, "cpu_count", lambda: 1)
+    with pytest.raises(SystemExit) as stopped:
+        grid.compute(requests_of("st", "at"), "cpu", minutes=5)
+    assert stopped.value.code == grid.OVER
+    said = capsys.readouterr().out
+    assert "1 of 2 failed: " in said
+    assert "RuntimeError: no luck" in said
+    assert "time is over with 1 networks to do" in said
+
+
+def test_another_processors_network_does_not_stop_the_others(folders, capsys):
+    st, at = requests_of("st", "at")
+    grid.compute([st], "cpu", publish=True)
+    for path in (folders / "records").rglob("*.json"):
+        path.write_text(path.read_text().replace('"weights": "', '"weights": "of another '))
+    with pytest.raises(SystemExit, match="1"):
+        grid.compute([replace(st, extra=("stronger",)), at], "cpu", publish=True)
+    said = capsys.readouterr().out
+    assert "Mismatch: there are records of ST, seed 0" in said
+    assert store.find(at, folders / "records") is not None
 
 
 def test_one_network_can_be_asked_for(folders):

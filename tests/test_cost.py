@@ -8,7 +8,7 @@ from rnc.study import cost, data
 from rnc.study.measurements import MEASUREMENTS
 from rnc.study.settings import Study
 
-STANDARD = [m for m in MEASUREMENTS.values() if m.standard]
+STANDARD = [m for m in MEASUREMENTS.values() if m.when(Study.of().evaluation)]
 
 
 @pytest.fixture
@@ -41,6 +41,12 @@ def test_what_is_measured_on_a_part_of_the_points_costs_that_part(passes):
     some = Study.of("cifar10-small", measured_per_class=10)
     measured = [passes(study.training("st"), s, trains=False) for s in (study, some)]
     assert measured[0] == 10 * measured[1]
+
+
+def test_what_is_measured_on_all_points_costs_all_of_them(passes):
+    some = Study.of("cifar10-small", measured_per_class=10)
+    everything = [MEASUREMENTS["everything"]]
+    assert passes(some.training("st"), some, everything, trains=False) == 1000 * (2 * 10 + 2)
 
 
 def test_training_and_measurements_are_counted_by_themselves(passes):

@@ -7,6 +7,8 @@ import torch
 from conftest import write_images
 from PIL import Image
 from sklearn.datasets import load_digits
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from rnc.study import data
 from rnc.study.data import DATASETS, DataError
@@ -138,12 +140,22 @@ def test_a_digest_names_pixels_and_labels(pictures):
     assert all(len(digest) == 16 for digest in (first, changed))
 
 
+def test_a_part_of_each_class_is_chosen_on_the_device_of_the_images():
+    images = data.load("digits")
+    x, y = data.first_of_each(images.x, images.y, 3)
+    assert torch.bincount(y).tolist() == [3] * 10
+    assert torch.equal(x[3:6], images.x[images.y == 1][:3])
+    with FakeTensorMode(shape_env=ShapeEnv()):  # refuses what would mix devices
+        x, y = torch.empty(6, 3, device="cuda"), torch.empty(6, dtype=torch.int64, device="cuda")
+        assert {t.device.type for t in data.first_of_each(x, y, 2)} == {"cuda"}
+
+
 @pytest.mark.parametrize("name", ["digits"])
 def test_what_is_known_of_a_data_set_beforehand_is_so(name):
     images, known = data.load(name), DATASETS[name]
     assert (known.classes, known.shape) == (len(images.classes), images.x.shape[1:])
     assert torch.bincount(images.y).tolist() == [known.per_class] * known.classes
-    assert torch.bincount(images.y_test).tolist() == [known.test_per_class] * known.classes
+    assert torch.bincount(images.y_test).tolist() == [known.per_class] * known.classes
 
 
 def test_a_folder_of_one_class_is_an_error(tmp_path):

@@ -13,6 +13,7 @@ from rnc.study.measurements.measurement import measurement
 from rnc.study.methods import METHODS, Method
 from rnc.study.records import records
 from rnc.study.settings import Study
+from rnc.study.store import Request
 
 
 @pytest.fixture(autouse=True)
@@ -31,20 +32,20 @@ def test_a_method_is_one_entry(tiny, monkeypatch):
     found = records(tiny, "Noisy training")
     (record,) = found["Noisy training"]
     assert record.training.slug.startswith("digits-20-vgg11w2-noisy-linf8-s0-")
-    store.publish(record.training, record.evaluation)
-    assert store.published() == [record]
+    store.make(Request(record.training, record.evaluation), publish=True)
+    assert store.published_records() == [record]
     figure = plots.training_curves(found)
     assert {line.get_color() for line in figure.axes[0].get_lines()} == {"#000000"}
     assert "Noisy training" in tables.costs({"scale": found}).html
-    jobs = []
-    monkeypatch.setattr(cli, "compute", lambda found, *rest: jobs.extend(found))
+    asked = []
+    monkeypatch.setattr(cli, "compute", lambda found, *rest: asked.extend(found))
     cli.main(["run", "--only", "noisy", "--width", "2"])
-    assert [job.training.method for job in jobs] == [method]
+    assert [request.training.method for request in asked] == [method]
 
 
 def test_a_measurement_is_one_function_and_only_it_is_made(tiny, monkeypatch):
-    training = tiny.training("st")
-    before = store.make(training, tiny.evaluation)
+    request = Request(tiny.training("st"), tiny.evaluation)
+    before = store.make(request)
     declared = dict(MEASUREMENTS)
 
     @measurement(version=1, passes=lambda attack: 1)
@@ -54,13 +55,12 @@ def test_a_measurement_is_one_function_and_only_it_is_made(tiny, monkeypatch):
 
     try:
         monkeypatch.setattr(store, "train", None)
-        assert store.find(training, tiny.evaluation) is None
-        assert store.estimate(training, tiny.evaluation, "cpu", ()) < 1
-        after = store.make(training, tiny.evaluation)
+        assert store.find(request) is None
+        assert store.estimate(request, "cpu") < 1
+        after = store.make(request)
         assert len(after["brightness"]["mean"]) == 10
         assert after.measured.items() > before.measured.items()
-        whole = store._path(training, tiny.evaluation, MEASUREMENTS["brightness"])
-        assert whole.name == "brightness.1.json"
+        assert request.path(MEASUREMENTS["brightness"]).name == "brightness.1.json"
     finally:
         MEASUREMENTS.clear()
         MEASUREMENTS.update(declared)
@@ -74,7 +74,7 @@ def test_a_data_set_is_one_entry(monkeypatch):
         x = torch.from_numpy(generator.random((24, 3, 16, 16), dtype=np.float32))
         return (x, y), (x, y), ("a", "b", "c")
 
-    monkeypatch.setitem(DATASETS, "squares", DataSet("squares", squares, 3, 8, 8, (3, 16, 16)))
+    monkeypatch.setitem(DATASETS, "squares", DataSet("squares", squares, 3, 8, (3, 16, 16)))
     study = Study.of(dataset="squares", width=2, epochs=1, steps=1)
     assert str(study).startswith("squares; VGG11 of width 2")
     assert records(study, "ST")["ST"][0].classes == ["a", "b", "c"]

@@ -174,7 +174,7 @@ def test_the_measured_points_are_the_first_of_each_class(images):
     assert few == pytest.approx(expected, rel=1e-5)
     # beside it stand the clean and the attacked points of all
     end = values(whole, "trajectory")
-    beside = values(some, "whole")
+    beside = values(some, "everything")
     assert beside["clean"]["nc1"] == end["clean"]["nc1"][-1] != few
     assert beside["pgd"]["accuracy"] == end["pgd"]["accuracy"][-1]
 

@@ -10,6 +10,7 @@ from rnc.study import store
 from rnc.study.record import Record
 from rnc.study.records import by_scale
 from rnc.study.settings import Attack, Evaluation
+from rnc.study.store import Request
 
 
 def record(training, evaluation=None):
@@ -24,7 +25,7 @@ def no_published_records(tmp_path, monkeypatch):
 def test_records_are_by_method_over_seeds_and_made_where_they_are_missing(empty_store, tiny):
     study = replace(tiny, seeds=(0, 1))
     assert available(study) == {}
-    store.make(study.training("st", 1), study.evaluation)
+    store.make(Request(study.training("st", 1), study.evaluation))
     assert [r.training.seed for r in available(study)["ST"]] == [1]
     found = records(study, "ST", "AT (frozen BN)")
     assert [(title, r.training.seed) for title, seeds in found.items() for r in seeds] == [
@@ -42,7 +43,7 @@ def test_an_unknown_method_is_named(tiny):
 
 
 def test_a_record_gives_numbers(empty_store, tiny):
-    one = store.make(tiny.training("st"), tiny.evaluation)
+    one = store.make(Request(tiny.training("st"), tiny.evaluation))
     assert one.epochs == [0, 1, 2, 3]
     assert len(one.curve("pgd", "nc1")) == len(one.angles("leap")) == 4
     assert one.end("pgd", "nc1") == one["trajectory"]["pgd"]["nc1"][-1]
@@ -134,8 +135,7 @@ def test_another_evaluation_is_another_scale_and_short_trainings_come_first():
 
 
 def test_a_published_scale_stands_beside_the_quick_one(empty_store, tiny):
-    store.make(tiny.training("st"), tiny.evaluation)
-    store.publish(tiny.training("st"), tiny.evaluation)
+    store.make(Request(tiny.training("st"), tiny.evaluation), publish=True)
     quick, *others = scales(tiny)
     assert quick == str(Study.of())
     assert str(tiny) in others

@@ -45,6 +45,7 @@ from rnc.study.settings import (
         ({"epochs": 0}, "epochs must be a whole number, at least 1"),
         ({"model": [1]}, r"model must be one of vgg11, preactresnet18; got \[1\]"),
         ({"dataset": 3}, "dataset must be one of digits, cifar10, cifar100 or .*; got 3"),
+        ({"device": ""}, "device '' is not available on this machine"),
         ({"seed": -1}, "seed must be one whole number, at least 0; got -1"),
         ({"seed": "3,4"}, "seed must be one whole number, at least 0; got '3,4'"),
         ({"measured_per_class": 1}, "measured_per_class must be a whole number, at least 2"),
@@ -193,6 +194,9 @@ def test_a_cell_that_was_corrected_and_run_again_is_right():
     """As in Jupyter, where In keeps every cell that ran."""
     wrong = DECLARED.replace("eps", "epss")
     assert Study.from_notebook(cells(wrong, DECLARED)).evaluation.attack.eps == 8
+    namespace = cells(DECLARED)
+    namespace["In"].insert(0, "# Parameters\neps: float = (")  # which never ran
+    assert Study.from_notebook(namespace).evaluation.attack.eps == 8
     assert Study.from_notebook(cells(DECLARED, "# Parameters\nepss = 4", "# Parameters\neps = 4"))
     more = DECLARED + "\nsteps: int = 3"
     assert Study.from_notebook(cells(DECLARED, more)).evaluation.attack.steps == 3

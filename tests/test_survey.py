@@ -97,9 +97,13 @@ def test_without_a_classifier_its_measures_are_undefined(network, images):
     assert found.measures["clean"]["nc1"] > 0
 
 
-def test_mistakes_are_named_before_the_attack(network, images):
-    with pytest.raises(KeyError, match="the network has no layer 'fc'"):
-        survey(network, images.x, images.y, ["fc"])
+def test_mistakes_are_named_before_the_attack(network, images, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(surveys, "read_out", None)
+        with pytest.raises(ValueError, match="layers must name at least one module; got none"):
+            survey(network, images.x, images.y, [])
+        with pytest.raises(KeyError, match="the network has no layer 'fc'"):
+            survey(network, images.x, images.y, ["0", "fc", "3"])
     with pytest.raises(ValueError, match=r"images must be in \[0, 1\]"):
         survey(network, images.x * 255, images.y, ["3"])
 

@@ -51,7 +51,7 @@ def glance(found: dict[str, Records]) -> Table:
     folder beside that of the chapters."""
     judged = [judge(records) for records in found.values()]
     # norm and radius are enough of an attack here
-    short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name) for name in found]
+    short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name, count=1) for name in found]
     return _table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
 
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
-from rnc.study.record import Record
+from rnc.study.record import NotMeasured, Record
 from rnc.study.records import Records
 
 HOLDS, FAILS, OPEN = "holds", "does not hold here", "not measured"
@@ -115,7 +115,7 @@ def judge(records: Records, *ids: str) -> list[Verdict]:
 
     Args:
         records: by title of the method, as `rnc.records` gives them; a claim is judged by those
-            seeds that have all networks it needs.
+            seeds that have all networks and measurements it needs.
         ids: claims, such as "C1"; none given: all of them.
 
     Raises:
@@ -130,10 +130,20 @@ def judge(records: Records, *ids: str) -> list[Verdict]:
             seeds.setdefault(record.training.seed, {})[title] = record
     verdicts = []
     for claim in (claim for claim in CLAIMS if not ids or claim.id in ids):
-        complete = [s for s in seeds.values() if all(m.title in s for m in claim.needs)]
-        values = [[condition.value(s) for s in complete] for condition in claim.conditions]
-        verdicts.append(Verdict(claim, np.array(values, float)))
+        columns = [column for seed in seeds.values() if (column := _values(claim, seed))]
+        values = np.array(columns, float).reshape(-1, len(claim.conditions)).T
+        verdicts.append(Verdict(claim, values))
     return verdicts
+
+
+def _values(claim: Claim, seed: Seed) -> list[float] | None:
+    """Of its conditions; None where a network or a measurement is not there."""
+    if any(method.title not in seed for method in claim.needs):
+        return None
+    try:
+        return [condition.value(seed) for condition in claim.conditions]
+    except NotMeasured:
+        return None
 
 
 # Values from records ------------------------------------------------------------------------

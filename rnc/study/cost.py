@@ -37,7 +37,8 @@ def seconds(
     passes = training.epochs * epoch if trains else 0
     for m in measurements:
         snapshots = len(training.snapshots()) if m.snapshots else 1
-        passes += snapshots * measured * m.passes(evaluation.attack)
+        each = snapshots * m.passes(evaluation.attack)
+        passes += each * (points if m.all_points else measured)
     network = training.model, training.width, training.precision
     return passes * _pass_seconds(*network, classes, shape, device)
 

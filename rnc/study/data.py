@@ -77,15 +77,14 @@ class DataSet:
         title: in captions and tables.
         read: gives the images, in the order of their classes; its argument: read no more than
             so many of each class, if it is not None.
-        classes, per_class, test_per_class, shape: how many there are, and C x H x W of each;
-            an estimate of time wants them before anything is read.
+        classes, per_class, shape: how many there are, and C x H x W of each image; an estimate
+            of time wants them before anything is read.
     """
 
     title: str
     read: Callable[[int | None], Splits]
     classes: int
     per_class: int
-    test_per_class: int
     shape: tuple[int, int, int]
 
 
@@ -251,11 +250,11 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def first_of_each(x: Tensor, y: Tensor, per_class: int | None) -> Split:
-    """The first images of each class; labels are in order."""
+    """The first images of each class; labels are in order, on any device."""
     if per_class is None:
         return x, y
     starts = torch.searchsorted(y, y)
-    kept = torch.arange(len(y)) - starts < per_class
+    kept = torch.arange(len(y), device=y.device) - starts < per_class
     return x[kept], y[kept]
 
 
@@ -271,11 +270,7 @@ def _moments(channel: Tensor) -> tuple[float, float]:
 
 
 DATASETS = {
-    "digits": DataSet("digits", digits, 10, PER_CLASS, PER_CLASS, (3, 16, 16)),
-    "cifar10": DataSet(
-        "CIFAR-10", functools.partial(cifar, "cifar10"), 10, 5000, 1000, (3, 32, 32)
-    ),
-    "cifar100": DataSet(
-        "CIFAR-100", functools.partial(cifar, "cifar100"), 100, 500, 100, (3, 32, 32)
-    ),
+    "digits": DataSet("digits", digits, 10, PER_CLASS, (3, 16, 16)),
+    "cifar10": DataSet("CIFAR-10", functools.partial(cifar, "cifar10"), 10, 5000, (3, 32, 32)),
+    "cifar100": DataSet("CIFAR-100", functools.partial(cifar, "cifar100"), 100, 500, (3, 32, 32)),
 }

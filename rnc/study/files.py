@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import re
+import tempfile
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +42,7 @@ def read_json(path: Path) -> dict | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except ValueError:
-        warnings.warn(f"{path} is damaged (not valid JSON); making it again", stacklevel=2)
+        warnings.warn(f"{path} is damaged (not valid JSON) and counts as missing", stacklevel=2)
         return None
 
 
@@ -83,7 +85,8 @@ def digest(tensors: dict[str, Tensor], text: str = "") -> str:
 
 def write(path: Path, content: bytes) -> None:
     """Beside its place and then moved there, so that nobody finds a half of it."""
-    beside = path.with_name(f".{path.name}.part")
+    # a name of its own, for two at once, also on two machines
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     with writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -112,5 +115,5 @@ def writable(folder: Path) -> None:
     """Raises StoreError where nothing can be written to a folder."""
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".part").touch()
-        (folder / ".part").unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 
 import joblib
 
@@ -23,25 +22,13 @@ from rnc.progress import OutOfTime
 from rnc.study import cost, data, folders, store
 from rnc.study.files import writable
 from rnc.study.record import Record
-from rnc.study.settings import Evaluation, Training
+from rnc.study.store import Request
 
 OVER = 75  # status of a command whose time is over: EX_TEMPFAIL, "begin me again" to a queue
 
 
-@dataclass(frozen=True)
-class Job:
-    """A record that is wanted; `extra` as in `rnc.study.store.make`."""
-
-    training: Training
-    evaluation: Evaluation
-    extra: tuple[str, ...] = ()
-
-    def find(self) -> Record | None:
-        return store.find(self.training, self.evaluation, self.extra)
-
-
 def compute(
-    jobs: list[Job],
+    requests: list[Request],
     device: str,
     minutes: float = math.inf,
     long: bool = False,
@@ -52,44 +39,42 @@ def compute(
     Networks that another process works on are left until the others are done.
 
     Args:
-        jobs: in order, most wanted first.
+        requests: in order, most wanted first.
         device: where.
         minutes: the budget.
         long: begin on a CPU what takes it many hours; with a finite budget it is begun too.
-        publish: copy each record to the book's as soon as it is there.
+        publish: as soon as a record is there.
 
     Raises:
-        SystemExit: with status OVER if time is over, 1 if a network failed.
+        SystemExit: with status OVER if time is over, or else 1 if a network failed.
     """
     deadline = time.time() + 60 * minutes
     if publish:
         writable(folders.published())
-        for job in jobs:  # what was made by a run that did not publish it
-            store.publish(job.training, job.evaluation)
-    missing = [job for job in jobs if job.find() is None]
-    print(f"networks: {len(jobs)}, recorded: {len(jobs) - len(missing)}", flush=True)
+    roots = [folders.published()] if publish else []
+    missing = [request for request in requests if store.find(request, *roots) is None]
+    print(f"networks: {len(requests)}, recorded: {len(requests) - len(missing)}", flush=True)
     if not missing:
         return
     workers = min(len(missing), joblib.cpu_count()) if device == "cpu" else 1
     check = store.estimate if long or math.isfinite(minutes) else store.check_length
-    seconds = sum(check(job.training, job.evaluation, device, job.extra) for job in missing)
+    seconds = sum(check(request, device) for request in missing)
     print(f"about {cost.spoken(seconds / workers)}, {workers} at a time", flush=True)
-    for job in missing:  # what is wrong with the data is said before anything begins
-        data.load(job.training.dataset, "cpu", job.training.per_class)
+    for training in (request.training for request in missing):
+        data.load(training.dataset, "cpu", training.per_class)  # what is wrong with it is said now
 
     total, ended, failed, stopped = len(missing), 0, 0, 0
     for wait in (False, True):  # for networks that other processes work on
-        make = functools.partial(_make, device=device, deadline=deadline, wait=wait)
+        options = {"device": device, "long": True, "wait": wait, "publish": publish}
+        make = functools.partial(_make, deadline=deadline, **options)
         busy = []
         with _stoppable(), closing(_results(make, missing, workers, device)) as results:
-            for job, result in results:
-                name = f"{job.training.slug}: {job.training}"
+            for request, result in results:
+                name = f"{request.training.slug}: {request.training}"
                 try:
                     record = result()
-                    if publish:
-                        store.publish(job.training, job.evaluation)
                 except store.Busy:
-                    busy.append(job)
+                    busy.append(request)
                 except OutOfTime:
                     stopped += 1
                 except BrokenProcessPool:
@@ -110,7 +95,7 @@ def compute(
     if stopped:
         print(f"time is over with {stopped} networks to do; the same command goes on", flush=True)
     if failed or stopped:
-        sys.exit(1 if failed else OVER)
+        sys.exit(OVER if stopped else 1)
 
 
 @contextmanager
@@ -124,12 +109,12 @@ def _stoppable() -> Iterator[None]:
 
 
 def _results(
-    make: Callable[[Job], Record], jobs: list[Job], workers: int, device: str
-) -> Iterator[tuple[Job, Callable[[], Record]]]:
-    """Jobs as they end, with what gives their record or raises what stopped them."""
+    make: Callable[[Request], Record], requests: list[Request], workers: int, device: str
+) -> Iterator[tuple[Request, Callable[[], Record]]]:
+    """Requests as they end, with what gives their record or raises what stopped them."""
     if workers == 1 and device == "cpu":  # needs no other process
-        for job in jobs:
-            yield job, functools.partial(make, job)
+        for request in requests:
+            yield request, functools.partial(make, request)
         return
     context = multiprocessing.get_context("spawn")
     # a fault on a GPU spoils all that its process does later
@@ -137,7 +122,7 @@ def _results(
     begun = context.Value("i"), workers
     pool = ProcessPoolExecutor(workers, context, _begin_worker, begun, max_tasks_per_child=tasks)
     try:
-        futures = {pool.submit(make, job): job for job in jobs}
+        futures = {pool.submit(make, request): request for request in requests}
         for future in as_completed(futures):
             yield futures[future], future.result
     except BaseException:
@@ -148,11 +133,11 @@ def _results(
     pool.shutdown()
 
 
-def _make(job: Job, device: str, deadline: float, wait: bool) -> Record:
+def _make(request: Request, deadline: float, **options) -> Record:
     with progress.until(deadline):
         if progress.seconds_left() <= 0:
-            raise OutOfTime(f"{job.training.slug} was not begun")
-        return store.make(job.training, job.evaluation, job.extra, device, long=True, wait=wait)
+            raise OutOfTime(f"{request.training.slug} was not begun")
+        return store.make(request, **options)
 
 
 def _begin_worker(begun, count: int) -> None:

@@ -93,8 +93,8 @@ class Method:
         adversarial = x
         if self.perturb is not None:
             # a plain callable is attacked in the mode it is in, a module in eval mode
-            attacked = model.forward if self.batchnorm == "train" else model
-            adversarial = self.perturb(attacked, x, y, generator=generator, check=False, **attack)
+            victim = model.forward if self.batchnorm == "train" else model
+            adversarial = self.perturb(victim, x, y, generator=generator, check=False, **attack)
         if self.batchnorm == "frozen":
             model.eval()
         return self.loss(model, x, adversarial, y, beta)

@@ -24,7 +24,7 @@ def parameters(namespace: Mapping[str, Any], known: Collection[str]) -> dict[str
     Raises:
         ParameterError: names what cannot be declared or was not.
     """
-    cells = [cell for cell in namespace.get("In", []) if cell.startswith(MARK)]
+    cells = [cell for cell in namespace.get("In", []) if cell.startswith(MARK) and _parses(cell)]
     if not cells:  # a runner that keeps no history, such as nbval, sets no parameters either
         return {name: namespace[name] for name in known if name in namespace}
     # A declaration has types, what papermill sets has none and comes after it. Of either the last
@@ -50,6 +50,14 @@ def assigned(source: str) -> list[str]:
         elif isinstance(node, ast.AnnAssign):
             targets.append(node.target)
     return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _parses(source: str) -> bool:
+    try:
+        ast.parse(source)
+    except SyntaxError:  # In keeps what never ran, too
+        return False
+    return True
 
 
 def _declares(source: str) -> bool:

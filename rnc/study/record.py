@@ -9,6 +9,10 @@ import numpy as np
 from rnc.study.settings import Evaluation, Training
 
 
+class NotMeasured(KeyError):
+    """A record lacks a measurement, such as one that was added after the record was made."""
+
+
 @dataclass(frozen=True)
 class Record:
     """What is known of a network. Measures are by name as in `rnc.surveys.measures`; a value that
@@ -28,7 +32,13 @@ class Record:
     measured: dict[str, dict]
 
     def __getitem__(self, measurement: str) -> dict:
-        """The values of a measurement."""
+        """The values of a measurement.
+
+        Raises:
+            NotMeasured: it was not made of this network.
+        """
+        if measurement not in self.measured:
+            raise NotMeasured(f"there is no measurement {measurement!r} of {self.training.slug}")
         return self.measured[measurement]["values"]
 
     # The trajectory -------------------------------------------------------------------------
@@ -76,7 +86,7 @@ class Record:
         return self["leaping"]["targeted_success"]
 
     def per_class(self, name: str) -> np.ndarray:
-        """What `rnc.study.standard.landing` and `sending` give of each class."""
+        """What `rnc.study.measurements.standard.landing` and `sending` give of each class."""
         return numbers(self["leaping"][name])
 
     @property

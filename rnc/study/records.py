@@ -9,6 +9,7 @@ from rnc.study import store
 from rnc.study.methods import METHODS, ST
 from rnc.study.record import Record
 from rnc.study.settings import COMPARED, Attack, Evaluation, Study, Training, as_json, named_seeds
+from rnc.study.store import Request
 
 Records = dict[str, list[Record]]  # by title of the method, a record for each seed
 
@@ -31,10 +32,8 @@ def records(study: Study, *titles: str, stronger: bool = False) -> Records:
     found: Records = {}
     for name in [names[title] for title in titles] or COMPARED:
         extra = ("stronger",) * stronger
-        made = [
-            store.make(study.training(name, seed), study.evaluation, extra, study.device)
-            for seed in study.seeds
-        ]
+        trainings = [study.training(name, seed) for seed in study.seeds]
+        made = [store.make(Request(t, study.evaluation, extra), study.device) for t in trainings]
         found[METHODS[name].title] = [r.under_stronger() for r in made] if stronger else made
     return found
 
@@ -45,7 +44,7 @@ def available(study: Study) -> Records:
         record
         for seed in study.seeds
         for training in study.trainings(seed=seed)
-        if (record := store.find(training, study.evaluation))
+        if (record := store.find(Request(training, study.evaluation)))
     )
 
 
@@ -55,7 +54,7 @@ def scales(study: Study | None = None) -> dict[str, Records]:
     A scale is named by its settings; two of the same name differ in what their names end in.
     """
     own = {str(s): available(s) for s in (Study.of(), study or Study.of())}
-    return own | by_scale(store.published()) | own  # these first, and not replaced
+    return own | by_scale(store.published_records()) | own  # these first, and not replaced
 
 
 def by_scale(found: Iterable[Record]) -> dict[str, Records]:

@@ -180,6 +180,10 @@ class Training:
         check_whole("batch", self.batch, 2)
         check_one_of("precision", self.precision, PRECISIONS)
         check_whole("seed", self.seed, 0)
+        for name in ("beta", "lr", "momentum", "weight_decay"):
+            check_number(name, getattr(self, name), 0)
+            # 6 and 6.0 are one setting, so they must have one key
+            object.__setattr__(self, name, float(getattr(self, name)))
         if (self.attack is None) != (self.method.perturb is None):
             raise ParameterError(
                 f"method {self.method.name!r} "
@@ -227,9 +231,10 @@ class Training:
             differs["data"] = f"{self.dataset} (CIFAR-10, CIFAR-100)"
         if self.per_class:
             differs["number of images"] = f"{self.per_class} training images per class (all)"
-        for name, attribute in (("width", "width"), ("epochs", "epochs"), ("batch size", "batch")):
-            if getattr(self, attribute) != getattr(Training, attribute):
-                differs[name] = f"{getattr(self, attribute)} ({getattr(Training, attribute)})"
+        names = {"batch": "batch size", "lr": "learning rate", "weight_decay": "weight decay"}
+        for name in ("width", "epochs", "batch", "lr", "momentum", "weight_decay", "beta"):
+            if (own := getattr(self, name)) != (paper := getattr(Training, name)):
+                differs[names.get(name, name)] = f"{own:g} ({paper:g})"
         if self.drops != Training.drops:
             differs["learning rate schedule"] = (
                 f"drops at {_percent(self.drops)} of the epochs ({_percent(Training.drops)})"
@@ -342,7 +347,7 @@ class Study:
             st_epochs=start.st_epochs if epochs is None else None,
             evaluation=Evaluation(attack, _measured(measured_per_class, start, base)),
             seeds=_seeds(seed, seeds, start.seeds),
-            device=_device(device or start.device),
+            device=_device(start.device if device is None else device),
         )
         study.trainings()  # every check of a training, before the first one starts
         return study

@@ -5,10 +5,10 @@
     <store>/v1/<training>/checkpoint.safetensors      where a training is, or its end
     <store>/v1/<training>/<evaluation>/sweep.1.json   version 1 of a measurement, or its parts
 
-A lock lets one process at a time work on a network. What takes long to make is published: copied
-to the folder of records that is committed with the book, where whoever asks for the same settings
-finds it. Every file names its network by digests of data, history and weights, so that results of
-two networks of the same settings, as two processors make them, never stand side by side.
+A lock lets one process at a time work on a network. Records can be published: copied to a folder
+that is committed with the book, where whoever asks for the same settings finds them. Every file
+names its network by digests of data, history and weights, so that results of two networks of the
+same settings, as two processors make them, never stand side by side.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -61,7 +62,36 @@ class Busy(Exception):
     """Another process works on the network."""
 
 
-# Finding ------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Request:
+    """A record that is wanted.
+
+    Attributes:
+        training: which network.
+        evaluation: how it is measured.
+        extra: names of measurements beside those of every record, such as "stronger".
+    """
+
+    training: Training
+    evaluation: Evaluation
+    extra: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.extra if name not in MEASUREMENTS]:
+            known = ", ".join(MEASUREMENTS)
+            raise ParameterError(f"extra must be some of {known}; got {unknown[0]!r}")
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """All that the record shall hold."""
+        return [
+            m for m in MEASUREMENTS.values() if m.when(self.evaluation) or m.name in self.extra
+        ]
+
+    def path(self, m: Measurement, root: Path | None = None) -> Path:
+        """Of a measurement's file, in the store or under another root."""
+        place = home(self.training, root) / self.evaluation.slug
+        return place / f"{m.name}.{m.version}.json"
 
 
 def home(training: Training, root: Path | None = None) -> Path:
@@ -69,60 +99,59 @@ def home(training: Training, root: Path | None = None) -> Path:
     return (root or folders.store()) / f"v{VERSION}" / training.slug
 
 
-def wanted(evaluation: Evaluation, extra: Iterable[str] = ()) -> list[str]:
-    """Names of the measurements that a record has, with those asked for beside the standard."""
-    if unknown := [name for name in extra if name not in MEASUREMENTS]:
-        known = ", ".join(name for name, m in MEASUREMENTS.items() if not m.standard)
-        raise ParameterError(f"extra must be some of {known}; got {unknown[0]!r}")
-    names = [name for name, m in MEASUREMENTS.items() if m.standard]
-    return names + ["whole"] * (evaluation.per_class is not None) + list(extra)
+# Finding ------------------------------------------------------------------------------------
 
 
-def find(training: Training, evaluation: Evaluation, extra: Iterable[str] = ()) -> Record | None:
-    """The record of a network with all that is wanted of it, if it is there already.
+def find(request: Request, *roots: Path) -> Record | None:
+    """A record with all that is wanted, if it is there already; None where there is none.
 
-    It may have been made on this machine or be one of the book's; None where there is none.
+    Args:
+        request: what is wanted.
+        roots: where to look; none given: in the store, and among the published ones.
     """
-    trained, measured = _gathered(training, evaluation)
-    if any(name not in measured for name in wanted(evaluation, extra)):
-        return None
-    return Record(training, evaluation, trained, measured)
+    record = _known(request, *roots)
+    return record if all(m.name in record.measured for m in request.measurements) else None
 
 
-def published() -> list[Record]:
-    """The records that are committed with the book."""
+def published_records() -> list[Record]:
+    """What is committed with the book; a record may lack measurements that came later."""
     found = []
     for file in sorted(folders.published().glob(f"v{VERSION}/*/training.json")):
-        training = Training.from_json(read_json(file)["settings"])
-        for place in sorted(place for place in file.parent.iterdir() if place.is_dir()):
-            evaluation = read_json(next(place.glob("*.json")))["evaluation"]
-            found.append(find(training, Evaluation.from_json(evaluation)))
-    return [record for record in found if record is not None]
+        try:
+            training = Training.from_json(read_json(file)["settings"])
+            for place in sorted({path.parent for path in file.parent.glob("*/*.json")}):
+                known = (read_json(path) for path in sorted(place.glob("*.json")))
+                evaluation = next(content["evaluation"] for content in known if content)
+                found.append(_known(Request(training, Evaluation.from_json(evaluation))))
+        except (KeyError, TypeError, StopIteration, ParameterError) as error:
+            warnings.warn(f"{file.parent} cannot be read ({error!r})", stacklevel=2)
+    return found
 
 
-def _gathered(training: Training, evaluation: Evaluation) -> tuple[dict, dict[str, dict]]:
-    """Of one network what is known of its training, and its whole measurements by name.
+def _known(request: Request, *roots: Path) -> Record:
+    """Of one network what is known of its training, and its whole measurements.
 
-    It is the store's if that has measured it so, or else the book's.
+    It is that of the first root which has measured one so.
     """
     trained: dict = {}
     measured: dict[str, dict] = {}
-    for root in (folders.store(), folders.published()):
-        there = read_json(home(training, root) / "training.json")
+    for root in roots or (folders.store(), folders.published()):
+        there = read_json(home(request.training, root) / "training.json")
         if there is None or (measured and _differ(there, trained)):
             continue
-        for m in MEASUREMENTS.values():
-            file = read_json(_path(training, evaluation, m, root))
-            if file and "values" in file and not _differ(file, there):
-                trained = trained or there
-                measured.setdefault(m.name, file)
-    return trained, measured
+        if files := _measured(request, there, root):
+            trained, measured = trained or there, files | measured
+    return Record(request.training, request.evaluation, trained, measured)
 
 
-def _path(
-    training: Training, evaluation: Evaluation, m: Measurement, root: Path | None = None
-) -> Path:
-    return home(training, root) / evaluation.slug / f"{m.name}.{m.version}.json"
+def _measured(request: Request, network: dict, root: Path) -> dict[str, dict]:
+    """The whole measurements of a network under a root, by name."""
+    files = {m.name: read_json(request.path(m, root)) for m in MEASUREMENTS.values()}
+    return {
+        name: file
+        for name, file in files.items()
+        if file and "values" in file and not _differ(file, network)
+    }
 
 
 def _differ(a: dict, b: dict) -> bool:
@@ -135,159 +164,132 @@ def _differ(a: dict, b: dict) -> bool:
 
 
 def make(
-    training: Training,
-    evaluation: Evaluation,
-    extra: Iterable[str] = (),
+    request: Request,
     device: str = "cpu",
     *,
     long: bool = False,
     wait: bool = True,
+    publish: bool = False,
 ) -> Record:
-    """The record of a network: found, or else trained and measured, with progress shown.
+    """A record: found, or else trained and measured, with progress shown.
 
     Args:
-        training: which network.
-        evaluation: how it is measured.
-        extra: names of measurements beside the standard ones, such as "stronger".
+        request: what is wanted.
         device: where to compute what is missing.
         long: compute it on a CPU too if that takes more than three hours.
         wait: for another process that works on the network.
+        publish: find it among the published ones, or put it there.
 
     Raises:
         TooLong: it is not recorded, would take many hours, and `long` is not set.
         DataError, StoreError: before anything is computed.
-        Mismatch: what there is of it is of another network of the same settings.
+        Mismatch: what it would stand beside is of another network of the same settings.
         Diverged: the training's loss or weights are no longer finite.
         OutOfTime: the budget is over (see `rnc.progress.until`); the same call goes on.
         Busy: another process works on it, and `wait` is not set.
     """
-    if (record := find(training, evaluation, extra)) is not None:
+    roots = [folders.published()] if publish else []
+    if (record := find(request, *roots)) is not None:
         return record
     if not long and device == "cpu":
-        check_length(training, evaluation, device, extra)
-    with _locked(home(training), wait):
-        trained, measured = _gathered(training, evaluation)  # another process may have been faster
-        missing = [MEASUREMENTS[n] for n in wanted(evaluation, extra) if n not in measured]
-        if missing:
-            images = data.load(training.dataset, device, training.per_class)
-            along = any(m.snapshots for m in missing)
-            own, states = _trained(training, images, along, beside=trained)
-            subject = Subject(training, evaluation, images, states.__getitem__)
-            for m in missing:
-                _measure(m, subject, evaluation, own["network"])
-    record = find(training, evaluation, extra)
+        check_length(request, device)
+    with _locked(home(request.training), wait):
+        try:
+            _make(request, device, publish)
+        except (Damaged, FileNotFoundError) as error:  # of weights
+            warnings.warn(f"{error}; training {request.training.slug} again", stacklevel=2)
+            for name in ("training.json", "checkpoint.safetensors"):
+                (home(request.training) / name).unlink(missing_ok=True)
+            _make(request, device, publish)
+    record = find(request, *roots)
     assert record is not None, "what was made is not found"
     return record
 
 
-def estimate(
-    training: Training, evaluation: Evaluation, device: str, extra: Iterable[str]
-) -> float:
+def estimate(request: Request, device: str) -> float:
     """About how many seconds it takes to make what is missing of a record."""
-    _, measured = _gathered(training, evaluation)
-    missing = [MEASUREMENTS[n] for n in wanted(evaluation, extra) if n not in measured]
-    trains = not (home(training) / "training.json").exists()
-    return cost.seconds(training, evaluation, device, missing, trains) if missing else 0
+    measured = _known(request).measured
+    missing = [m for m in request.measurements if m.name not in measured]
+    trains = not (home(request.training) / "training.json").exists()
+    seconds = cost.seconds(request.training, request.evaluation, device, missing, trains)
+    return seconds if missing else 0
 
 
-def check_length(
-    training: Training, evaluation: Evaluation, device: str, extra: Iterable[str]
-) -> float:
+def check_length(request: Request, device: str) -> float:
     """The estimate.
 
     Raises:
         TooLong: it is many hours, on a CPU.
     """
-    seconds = estimate(training, evaluation, device, extra)
+    seconds = estimate(request, device)
     if device == "cpu" and seconds > LONG:
         raise TooLong(
-            f"there is no record{''.join(f' with {name}' for name in extra)} of {training} on "
-            f"{training.dataset}, and making it would take about {cost.spoken(seconds)} on this "
-            f"CPU: use a GPU (device cuda), shorten it (epochs, per_class, width), or start it "
-            f"all the same with python -m rnc run --long"
+            f"there is no record{''.join(f' with {name}' for name in request.extra)} of "
+            f"{request.training} on {request.training.dataset}, and making it would take about "
+            f"{cost.spoken(seconds)} on this CPU: use a GPU (device cuda), shorten it (epochs, "
+            f"per_class, width), or start it all the same with python -m rnc run --long"
         )
     return seconds
 
 
-def publish(training: Training, evaluation: Evaluation) -> None:
-    """Copies what the store has of a record to those of the book.
-
-    Raises:
-        Mismatch: the book's are of another network.
-    """
-    own, there = (
-        read_json(home(training, root) / "training.json")
-        for root in (folders.store(), folders.published())
-    )
-    paths = [_path(training, evaluation, m) for m in MEASUREMENTS.values()]
-    files = [path for path in paths if "values" in (read_json(path) or {})]
-    if files and there and _differ(own, there):
-        raise Mismatch(_two_networks(training))
-    for path in [home(training) / "training.json", *files] if files else []:
-        copy = folders.published() / path.relative_to(folders.store())
-        if not copy.exists():
-            write(copy, path.read_bytes())
-
-
-def train_only(training: Training, device: str = "cpu") -> dict[int, dict[str, Tensor]]:
-    """Weights by epoch of the snapshots; trained first if they are not in the store."""
-    with _locked(home(training)):
+def _make(request: Request, device: str, publish: bool) -> None:
+    """Makes what is missing, under the lock of the network."""
+    training, own = request.training, read_json(home(request.training) / "training.json")
+    if own is None or find(request) is None:
         images = data.load(training.dataset, device, training.per_class)
-        return _trained(training, images, along=True)[1]
+        theirs = _beside(request, own, publish)
+        own = own or _train(training, images, theirs)
+        _check_images(training, own["network"]["data"], images)
+        if theirs and _differ(own, theirs):
+            raise Mismatch(_two_networks(training))
+        measured = _known(request).measured
+
+        def weights(epoch: int) -> dict[str, Tensor]:
+            state = read_tensors(_snapshot(training, epoch))[0]
+            expected = own["network"]["weights"]
+            if epoch == training.epochs and expected and digest(state) != expected:
+                raise Damaged(f"{_snapshot(training, epoch)} is of another network")
+            return state
+
+        subject = Subject(training, request.evaluation, images, weights)
+        for m in request.measurements:
+            if m.name not in measured:
+                _measure(m, subject, request, own["network"])
+    if publish:
+        _publish(request, own)
 
 
-def _trained(
-    training: Training, images: data.Images, along: bool, beside: dict | None = None
-) -> tuple[dict, dict[int, dict[str, Tensor]]]:
-    """What is known of a training, and weights by epoch, under the lock of its folder.
+def _beside(request: Request, own: dict | None, publish: bool) -> dict | None:
+    """What is known of the published network that results shall stand beside, if there is one."""
+    theirs = read_json(home(request.training, folders.published()) / "training.json")
+    if publish or theirs is None:
+        return theirs
+    alone = own and _measured(request, own, folders.store())
+    return None if alone else theirs if _measured(request, theirs, folders.published()) else None
+
+
+def _train(training: Training, images: data.Images, theirs: dict | None) -> dict:
+    """What is known of a training after its end.
 
     Args:
-        along: whether all snapshots are needed, or only the end.
-        beside: what is known of the network that the results shall stand beside, if there is one.
+        theirs: what is known of the network that its results shall stand beside, if there is one.
     """
-    place = home(training)
-    own, states = read_json(place / "training.json"), {}
-    if own is not None:
-        needed = training.snapshots() if along else [training.epochs]
-        try:
-            states = {epoch: read_tensors(_weights(training, epoch))[0] for epoch in needed}
-        except (Damaged, FileNotFoundError) as error:
-            warnings.warn(f"{error}; training {training.slug} again", stacklevel=4)
-            own = None
-    if own is None:
-        own, states = _train(training, images, beside)
-    _check_images(training, own["network"]["data"], images)
-    if beside and _differ(own, beside):
-        raise Mismatch(_two_networks(training))
-    return own, states
-
-
-def _train(
-    training: Training, images: data.Images, beside: dict | None
-) -> tuple[dict, dict[int, dict[str, Tensor]]]:
-    place = home(training) / "checkpoint.safetensors"
-    start, states = _resumable(training, images)
+    start, place = _resumable(training, images), home(training)
     if start is not None:
         print(f"resuming {training.slug} after epoch {start.epoch}", file=sys.stderr)
-    _check_space(training, images, len(states))
+    _check_space(training, images, start)
 
     def on_snapshot(snapshot: Checkpoint) -> None:
-        states[snapshot.epoch] = snapshot.model
-        write_tensors(_weights(training, snapshot.epoch), snapshot.model, {})
+        write_tensors(_snapshot(training, snapshot.epoch), snapshot.model, {})
 
     def on_checkpoint(checkpoint: Checkpoint) -> None:
         tensors = {f"model.{name}": t for name, t in checkpoint.model.items()}
         tensors |= {f"momentum.{i:04d}": t for i, t in enumerate(checkpoint.momentum)}
-        notes = {
-            "epoch": checkpoint.epoch,
-            "history": checkpoint.history,
-            "seconds": checkpoint.seconds,
-            "data": images.digest,
-        }
-        write_tensors(place, tensors, notes)
-        if beside:  # another network is one from its first epochs on: say so then, not at the end
+        notes = {name: getattr(checkpoint, name) for name in ("epoch", "history", "seconds")}
+        write_tensors(place / "checkpoint.safetensors", tensors, notes | {"data": images.digest})
+        if theirs:  # another network is one from its first epochs on: say so then, not at the end
             so_far = plain(columns(checkpoint.history))["loss"]
-            if so_far != beside["history"]["loss"][: len(so_far)]:
+            if so_far != theirs["history"]["loss"][: len(so_far)]:
                 raise Mismatch(_two_networks(training))
 
     end = train(training, images, start, on_snapshot, on_checkpoint)
@@ -304,42 +306,39 @@ def _train(
         "environment": environment(images.y.device) | {"seconds": round(end.seconds, 1)},
         "history": history,
     }
-    write_json(home(training) / "training.json", own)
-    return own, states
+    write_json(place / "training.json", own)
+    return own
 
 
-def _resumable(
-    training: Training, images: data.Images
-) -> tuple[Checkpoint | None, dict[int, dict[str, Tensor]]]:
-    """The last checkpoint and the weights of the snapshots before it, if all are whole."""
+def _resumable(training: Training, images: data.Images) -> Checkpoint | None:
+    """The last checkpoint, if it and all snapshots before it are whole."""
     place = home(training) / "checkpoint.safetensors"
     if not place.exists():
-        return None, {}
+        return None
     try:
         tensors, notes = read_tensors(place)
-        done = [epoch for epoch in training.snapshots() if epoch <= notes["epoch"]]
-        states = {epoch: read_tensors(_weights(training, epoch))[0] for epoch in done}
+        for epoch in training.snapshots():
+            if epoch <= notes["epoch"]:
+                read_tensors(_snapshot(training, epoch))
     except (Damaged, FileNotFoundError) as error:
-        warnings.warn(f"{error}; training {training.slug} again from the start", stacklevel=6)
-        return None, {}
+        warnings.warn(f"{error}; training {training.slug} again from the start", stacklevel=2)
+        return None
     _check_images(training, notes.pop("data"), images)
     model, momentum = (
-        {
-            name.removeprefix(kind): t
-            for name, t in sorted(tensors.items())
-            if name.startswith(kind)
-        }
+        {n.removeprefix(kind): t for n, t in sorted(tensors.items()) if n.startswith(kind)}
         for kind in ("model.", "momentum.")
     )
-    return Checkpoint(model=model, momentum=list(momentum.values()), **notes), states
+    return Checkpoint(model=model, momentum=list(momentum.values()), **notes)
 
 
-def _measure(m: Measurement, subject: Subject, evaluation: Evaluation, network: dict) -> None:
-    path, began = _path(subject.training, evaluation, m), time.monotonic()
+def _measure(m: Measurement, subject: Subject, request: Request, network: dict) -> None:
+    if seconds_left() <= 0:
+        raise OutOfTime(f"time is over: {request.training.slug} before {m.name}")
+    path, began = request.path(m), time.monotonic()
     head = {
         "measurement": m.name,
         "version": m.version,
-        "evaluation": as_json(evaluation),
+        "evaluation": as_json(request.evaluation),
         "network": network,
     }
     before = read_json(path) or {}
@@ -358,7 +357,19 @@ def _measure(m: Measurement, subject: Subject, evaluation: Evaluation, network: 
     write_json(path, head | {"environment": where, "values": values})
 
 
-def _weights(training: Training, epoch: int) -> Path:
+def _publish(request: Request, own: dict) -> None:
+    """Copies what the store has of a network to the published records."""
+    theirs = read_json(home(request.training, folders.published()) / "training.json")
+    if theirs and _differ(own, theirs):
+        raise Mismatch(_two_networks(request.training))
+    there = _measured(request, own, folders.published())
+    files = [request.path(MEASUREMENTS[n]) for n in _measured(request, own, folders.store())]
+    files = [path for path in files if path.name.split(".")[0] not in there]
+    for path in [home(request.training) / "training.json"] * (theirs is None) + files:
+        write(folders.published() / path.relative_to(folders.store()), path.read_bytes())
+
+
+def _snapshot(training: Training, epoch: int) -> Path:
     return home(training) / f"epoch-{epoch:04d}.safetensors"
 
 
@@ -378,6 +389,8 @@ def _locked(place: Path, wait: bool = True) -> Iterator[None]:
         except Timeout:
             raise OutOfTime(f"time is over: another process works on {place.name}") from None
     try:
+        for left in place.rglob("*.part"):  # by a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         yield
     finally:
         lock.release()
@@ -399,11 +412,12 @@ def _two_networks(training: Training) -> str:
     )
 
 
-def _check_space(training: Training, images: data.Images, there: int) -> None:
+def _check_space(training: Training, images: data.Images, start: Checkpoint | None) -> None:
     """Refuses a training whose snapshots and checkpoints would not fit on the disk."""
     size = sum(t.numel() * t.element_size() for t in build(training, images).state_dict().values())
+    to_come = [epoch for epoch in training.snapshots() if start is None or epoch > start.epoch]
     # a checkpoint holds the momentum too, and is written beside the one that it replaces
-    needed = size * (len(training.snapshots()) - there + 4)
+    needed = size * (len(to_come) + 4)
     free = shutil.disk_usage(home(training)).free
     if free < needed:
         raise StoreError(

@@ -16,6 +16,7 @@ import pytest
 from rnc.study import folders, store
 from rnc.study.measurements import MEASUREMENTS
 from rnc.study.settings import Study
+from rnc.study.store import Request
 
 HERE = Path(__file__).parent / "here"
 ARRAY = folders.CHECKOUT / "book" / "records" / "array.sbatch"
@@ -42,7 +43,8 @@ def patch():
 
 @pytest.fixture(scope="module")
 def at():
-    return Study.of(**TINY).training("at")
+    study = Study.of(**TINY)
+    return Request(study.training("at"), study.evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +76,8 @@ def submitted(tmp_path_factory, patch, at):
     try:
         first = submit(2, "both")
         submit(1, "again")
-        parts = store._path(at, Study.of(**TINY).evaluation, MEASUREMENTS["trajectory"])
-        wait_until(parts.exists)
-        begun = store._weights(at, 0)
+        wait_until(at.path(MEASUREMENTS["trajectory"]).exists)
+        begun = store.home(at.training) / "epoch-0000.safetensors"
         stamp = begun.stat().st_mtime_ns
         ask("scontrol", "update", f"nodename={socket.gethostname()}", "state=down", "reason=test")
         wait_until(lambda: not ask("squeue", "-h"))
@@ -94,12 +95,11 @@ def test_a_lost_node_ends_with_the_record_of_an_uninterrupted_run(
     submitted, at, tmp_path, monkeypatch
 ):
     assert "Restarts=1" in submitted["restarts"]
-    evaluation = Study.of(**TINY).evaluation
-    (record,) = store.published()
-    assert record.training == at
+    (record,) = store.published_records()
+    assert record.training == at.training
     monkeypatch.setenv("RNC_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
-    whole = store.make(at, evaluation)
+    whole = store.make(at)
     assert record.trained["network"] == whole.trained["network"]
     assert record.trained["history"] == whole.trained["history"]
     assert all(record[name] == whole[name] for name in whole.measured)

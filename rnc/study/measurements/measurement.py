@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from rnc.progress import without_limit
 from rnc.study.measurements.subject import Subject
-from rnc.study.settings import Attack
+from rnc.study.settings import Attack, Evaluation
 
 
 class Parts:
     """The steps of a measurement, kept as they are done: what is there is not done again.
+
+    The first step of a call is done whatever the budget, so that every call comes further.
 
     Args:
         done: by name, results of steps done before.
@@ -22,12 +26,14 @@ class Parts:
     """
 
     def __init__(self, done: dict | None = None, save: Callable[[dict], None] = lambda done: None):
-        self.done, self.save = dict(done or {}), save
+        self.done, self.save, self.first = dict(done or {}), save, True
 
     def __call__(self, name: str, step: Callable[[], Any]) -> Any:
         """The result of a step, as `plain` numbers."""
         if name not in self.done:
-            self.done[name] = plain(step())
+            with without_limit() if self.first else nullcontext():
+                self.done[name] = plain(step())
+            self.first = False
             self.save(self.done)
         return self.done[name]
 
@@ -41,7 +47,8 @@ class Measurement:
     version: int
     passes: Callable[[Attack], float]
     snapshots: bool
-    standard: bool
+    all_points: bool
+    when: Callable[[Evaluation], bool]
 
 
 MEASUREMENTS: dict[str, Measurement] = {}
@@ -51,7 +58,8 @@ def measurement(
     version: int,
     passes: Callable[[Attack], float],
     snapshots: bool = False,
-    standard: bool = True,
+    all_points: bool = False,
+    when: Callable[[Evaluation], bool] = lambda evaluation: True,
 ) -> Callable:
     """Declares a function from a subject and parts to values as a measurement of its name.
 
@@ -61,12 +69,14 @@ def measurement(
         passes: forward passes of one point that it takes, for estimates of time; with
             `snapshots`, for each of them.
         snapshots: whether it needs the weights along training, or only the last ones.
-        standard: whether it belongs to every record, or is made where it is asked for.
+        all_points: whether it measures all of them, whatever the evaluation says.
+        when: whether it belongs to every record of an evaluation; else it is made when asked for.
     """
 
     def declare(function: Callable[[Subject, Parts], dict]) -> Callable:
         name = function.__name__
-        MEASUREMENTS[name] = Measurement(name, function, version, passes, snapshots, standard)
+        declared = Measurement(name, function, version, passes, snapshots, all_points, when)
+        MEASUREMENTS[name] = declared
         return function
 
     return declare

@@ -12,7 +12,7 @@ from rnc.progress import progress
 from rnc.study.data import unit
 from rnc.study.measurements.drawing import Drawing
 from rnc.study.measurements.measurement import Parts, columns, measurement
-from rnc.study.measurements.subject import Read, Subject, attacked, perturbations
+from rnc.study.measurements.subject import Read, Subject, attacked
 from rnc.surveys import class_means, layerwise, measures, read_out, share
 
 SWEEP = {"linf": (0, 1, 2, 4, 6, 8, 12, 16), "l2": (0, 16, 32, 64, 96, 128, 192, 256)}
@@ -27,12 +27,8 @@ def trajectory(subject: Subject, part: Parts) -> dict:
     epochs = subject.training.snapshots()
 
     def row(epoch: int) -> dict:
-        if epoch == epochs[-1]:
-            return at_epoch(subject.read, subject.y, subject.model.classifier.weight)
-        model = subject.network(epoch)
-        points = perturbations(model, subject.x, subject.y, subject.num_classes, subject.attack)
-        read = {kind: read_out(model, x) for kind, x in points.items()}
-        return at_epoch(read, subject.y, model.classifier.weight)
+        then = subject.at(epoch)
+        return at_epoch(then.read, then.y, then.model.classifier.weight)
 
     shown = progress(epochs, f"measuring {subject.training}: snapshot", len(epochs))
     rows = [part(str(epoch), lambda epoch=epoch: row(epoch)) for epoch in shown]
@@ -157,8 +153,13 @@ def test(subject: Subject, part: Parts) -> dict:
     }
 
 
-@measurement(version=1, passes=lambda attack: 5 * (2 * attack.steps + 2), standard=False)
-def whole(subject: Subject, part: Parts) -> dict:
+@measurement(
+    version=1,
+    passes=lambda attack: 2 * attack.steps + 2,
+    all_points=True,
+    when=lambda evaluation: evaluation.per_class is not None,
+)
+def everything(subject: Subject, part: Parts) -> dict:
     """The measures of all clean and pgd training points at the end, where the rest of a record is
     measured on a part of them."""
     x, y, weight = unit(subject.images.x), subject.images.y, subject.model.classifier.weight

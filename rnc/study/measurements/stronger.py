@@ -41,7 +41,7 @@ def longer(attack: Attack) -> Attack:
     version=1,
     # on the network, targeted, on its NCC classifier; and on that of each layer
     passes=lambda attack: 6 * len(LOSSES) * longer(attack).steps + (LAYERS + 2) * 2 * attack.steps,
-    standard=False,
+    when=lambda evaluation: False,
 )
 def stronger(subject: Subject, part: Parts) -> dict:
     """What stronger and adaptive attacks change of a record.

@@ -31,6 +31,7 @@ class Subject:
         training, evaluation: the settings.
         images: the data that the network was trained on.
         weights: gives the state of the network after an epoch of `training.snapshots()`.
+        epoch: after which the network is looked at; None: after the last.
 
     Attributes:
         x, y: the measured points, N x C x H x W in [0, 1], and their labels, N.
@@ -43,26 +44,30 @@ class Subject:
         evaluation: Evaluation,
         images: Images,
         weights: Callable[[int], dict[str, Tensor]],
+        epoch: int | None = None,
     ):
-        self.training, self.attack, self.images = training, evaluation.attack, images
-        self.weights, self.num_classes = weights, len(images.classes)
+        self.training, self.evaluation, self.images = training, evaluation, images
+        self.weights, self.epoch = weights, training.epochs if epoch is None else epoch
+        self.attack, self.num_classes = evaluation.attack, len(images.classes)
         x, self.y = first_of_each(images.x, images.y, evaluation.per_class)
         self.x = unit(x)
 
-    def network(self, epoch: int) -> nn.Module:
-        """The network after an epoch, in eval mode."""
-        model = build(self.training, self.images).eval()
-        model.load_state_dict(self.weights(epoch))
-        return model
+    def at(self, epoch: int) -> Subject:
+        """The same with the network after another epoch."""
+        if epoch == self.epoch:
+            return self
+        return Subject(self.training, self.evaluation, self.images, self.weights, epoch)
 
     @functools.cached_property
     def model(self) -> nn.Module:
-        """The network at the end of its training, in eval mode."""
-        return self.network(self.training.epochs)
+        """The network, in eval mode."""
+        model = build(self.training, self.images).eval()
+        model.load_state_dict(self.weights(self.epoch))
+        return model
 
     @functools.cached_property
     def points(self) -> dict[str, Tensor]:
-        """The points and their perturbations at the end; see `perturbations`."""
+        """The points and their perturbations; see `perturbations`."""
         return perturbations(self.model, self.x, self.y, self.num_classes, self.attack)
 
     @functools.cached_property
