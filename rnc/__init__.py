@@ -21,6 +21,7 @@ from rnc.collapse import (
 from rnc.errors import ParameterError
 from rnc.models import features
 from rnc.study.claims import judge
+from rnc.study.findings import say
 from rnc.study.record import Record
 from rnc.study.records import available, records, scales
 from rnc.study.settings import Attack, Evaluation, Study, Training
@@ -48,6 +49,7 @@ __all__ = [
     "nearest_class_centre",
     "pgd",
     "records",
+    "say",
     "scales",
     "simplex_alignment",
     "simplex_deviation",

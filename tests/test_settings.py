@@ -45,6 +45,7 @@ from rnc.study.settings import (
         ({"epochs": 0}, "epochs must be a whole number, at least 1"),
         ({"model": [1]}, r"model must be one of vgg11, preactresnet18; got \[1\]"),
         ({"dataset": 3}, "dataset must be one of digits, cifar10, cifar100 or .*; got 3"),
+        ({"eps": 1e400}, "eps must be finite"),
         ({"device": ""}, "device '' is not available on this machine"),
         ({"seed": -1}, "seed must be one whole number, at least 0; got -1"),
         ({"seed": "3,4"}, "seed must be one whole number, at least 0; got '3,4'"),
@@ -83,6 +84,9 @@ def test_evaluation_alone_does_not_change_a_training():
 
 def test_equal_settings_have_equal_keys():
     assert key(Attack("linf", 8, 2, 10)) == key(Attack("linf", 8.0, 2.0, 10))
+    assert Attack("linf", 2.33333333, 1, 1).eps == 2.33333  # as files hold it
+    at = Study.of().training("at")
+    assert key(replace(at, beta=6, lr=0.1)) == key(at)
     assert key(Attack("linf", 8, 2, 10)) != key(Attack("linf", 8, 2, 11))
 
 
@@ -251,7 +255,8 @@ def test_what_differs_from_the_paper_is_said_in_record_and_caption():
     assert study.caption() == (
         "Preset `paper`: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs; "
         "PGD-10, ℓ∞ ε = 4/255, α = 1/255; seeds 1, 2, 3. "
-        "Differs from the paper in number of images, width, epochs and training attack."
+        "Differs from the paper in number of images, width, epochs, training attack and "
+        "evaluation attack."
     )
     exact = Study.of("paper", precision="float32").caption()
     assert exact.endswith("Differs from the paper in measured points.")
@@ -306,3 +311,21 @@ def test_the_methods_page_tells_every_presets_settings():
         assert told["measured points"] == (f"{measured:,} of each class" if measured else "all")
         assert told["seeds"] == ", ".join(map(str, preset.seeds))
         assert told["precision of training"].startswith(base.precision)
+
+
+def test_a_training_without_momentum_is_refused_and_other_rates_are_deviations():
+    st = Study.of().training("st")
+    with pytest.raises(ParameterError, match="momentum must be more than 0; got 0.0"):
+        replace(st, momentum=0)
+    with pytest.raises(ParameterError, match="lr must be a number, at least 0; got '0.1'"):
+        replace(st, lr="0.1")
+    differs = replace(st, lr=0.01, beta=3).deviations()
+    assert differs["learning rate"] == "0.01 (0.1)"
+    assert differs["beta"] == "3 (6)"
+
+
+def test_a_caption_names_an_attack_that_is_not_the_papers():
+    study = Study.of("paper", precision="float32", device="cpu")
+    assert "evaluation attack" not in study.caption()
+    longer = Study.of("paper", device="cpu", steps=50)
+    assert longer.caption().endswith("evaluation attack and measured points.")

@@ -672,6 +672,95 @@ def test_a_measure_that_changes_leaves_the_others_readable_where_nothing_can_be_
     assert store.find(st) is None
 
 
+def test_a_published_record_without_what_came_later_is_taken_as_it_is(
+    empty_store, st, no_published_records, monkeypatch
+):
+    """Where its network is not there to be measured, and nobody asked for it by name."""
+    whole = store.make(st, publish=True)
+    (path,) = no_published_records.rglob("geometry.1.json")
+    path.unlink()
+    store.home(st.training).rename(empty_store / "away")
+    monkeypatch.setattr(store, "train", None)
+    found = store.make(st)
+    assert found.measured.keys() == whole.measured.keys() - {"geometry"}
+    assert store.find(st, no_published_records) is None  # a grid makes it all the same
+    assert store.find(replace(st, extra=("geometry",))) is None
+    (empty_store / "away").rename(store.home(st.training))
+    st.path(MEASUREMENTS["geometry"]).unlink()
+    assert values(store.make(st)) == values(whole)
+
+
+def test_files_that_know_nothing_of_weights_join_no_two_networks(
+    empty_store, st, no_published_records
+):
+    """An older training without digests agrees with both of two networks of its history."""
+    store.make(st, publish=True)
+    training = store.home(st.training, no_published_records) / "training.json"
+    text = json.loads(training.read_text())
+    training.write_text(json.dumps(text | {"network": text["network"] | {"weights": None}}))
+    for path in no_published_records.rglob("linf8*/*.json"):
+        path.write_text(path.read_text().replace('"weights": "', '"weights": "of another '))
+    (store.home(st.training) / st.evaluation.slug / "sweep.1.json").unlink()
+    assert store.find(st) is not None  # the published one, which has all
+    assert one_network_of_files(store.find(st))
+    with pytest.raises(Mismatch):
+        store.make(replace(st, extra=("stronger",)), publish=True)
+
+
+def one_network_of_files(record):
+    return len({found["network"]["weights"] for found in record.measured.values()}) == 1
+
+
+def test_a_network_that_is_not_yet_measured_hides_no_published_one(
+    of_another_processor, st, tmp_path, monkeypatch
+):
+    published = store.find(st)
+    monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "empty"))
+    store.make(st)
+    monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
+    assert store.find(st) != published
+    for name in ("sweep", "layers"):  # as if it had been stopped
+        st.path(MEASUREMENTS[name]).unlink()
+    assert store.find(st) == published
+    assert store.published_records() == [published]
+
+
+def test_a_missing_file_of_something_else_costs_no_network(empty_store, st, stronger, monkeypatch):
+    store.make(st)
+    before = {p: p.read_bytes() for p in empty_store.rglob("*.safetensors")}
+
+    def elsewhere(subject, part):
+        raise FileNotFoundError("a folder that is not mounted")
+
+    changed = replace(MEASUREMENTS["stronger"], function=elsewhere)
+    monkeypatch.setitem(MEASUREMENTS, "stronger", changed)
+    with pytest.raises(FileNotFoundError, match="not mounted"):
+        store.make(stronger)
+    assert store.find(st) is not None
+    assert {p: p.read_bytes() for p in empty_store.rglob("*.safetensors")} == before
+
+
+def test_hours_of_training_anew_are_not_begun_unasked(empty_store, st, smaller, monkeypatch):
+    store.make(st)
+    store._snapshot(st.training, 1).unlink()
+    monkeypatch.setattr(store.cost, "seconds", lambda *arguments: 1e6 * arguments[-1])
+    with pytest.raises(TooLong, match="about 12 days"):
+        store.make(smaller)
+    assert store.find(st) is not None
+
+
+def test_other_images_than_the_published_ones_are_said_before_any_training(
+    empty_store, st, stronger, no_published_records, monkeypatch
+):
+    store.make(st, publish=True)
+    shutil.rmtree(empty_store)
+    for path in no_published_records.rglob("*.json"):
+        path.write_text(path.read_text().replace('"data": "', '"data": "other '))
+    monkeypatch.setattr(store, "train", None)
+    with pytest.raises(Mismatch, match="published of other images than digits has now"):
+        store.make(stronger)
+
+
 def test_weights_of_other_images_are_not_measured(tmp_path, empty_store, tiny):
     for part in ("train", "test"):
         write_images(tmp_path / "p" / part, {"a": 4, "b": 4}, size=(16, 16))
@@ -693,7 +782,7 @@ def test_every_published_record_is_found_by_its_settings(monkeypatch):
     assert homes == {p.parent for p in folders.published().glob("v1/*/training.json")}
     for record in records:
         request = Request(record.training, record.evaluation)
-        assert {m.name for m in request.measurements} <= record.measured.keys()
+        assert {m.name for m in request.measurements if not m.later} <= record.measured.keys()
 
 
 def test_what_would_take_hours_is_not_begun_unasked(empty_store):
@@ -730,6 +819,9 @@ def test_the_standard_measurements_are_the_ones_that_records_have(st):
         "sweep",
         "layers",
         "test",
+        "geometry",
+        "changed",
+        "baselines",
     ]
     assert MEASUREMENTS["trajectory"].snapshots
     assert MEASUREMENTS["trajectory"].function is standard.trajectory

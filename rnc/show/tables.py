@@ -9,11 +9,24 @@ from dataclasses import dataclass
 import jinja2
 
 from rnc.study import cost
-from rnc.study.claims import FAILS, HOLDS, OPEN, Verdict, judge
+from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
 from rnc.study.records import Records
 
-CLASSES = {HOLDS: "rnc-yes", FAILS: "rnc-no", OPEN: "rnc-open"}  # of book.css
-SIGNS = {HOLDS: "✓", FAILS: "✗", OPEN: "–"}
+CLASSES = {  # of book.css
+    HOLDS: "rnc-yes",
+    PARTLY: "rnc-partly",
+    FAILS: "rnc-no",
+    NOT_APPLICABLE: "rnc-open",
+    OPEN: "rnc-open",
+}
+SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", NOT_APPLICABLE: "○", OPEN: "–"}
+
+
+def sign(verdict: Verdict) -> str:
+    """Of a verdict's answer; in brackets where a single seed stands behind it."""
+    sign = SIGNS[verdict.verdict]
+    return f"({sign})" if verdict.values.shape[1] == 1 else sign
+
 
 _templates = jinja2.Environment(
     loader=jinja2.PackageLoader("rnc.show"),
@@ -22,7 +35,7 @@ _templates = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_templates.globals |= {"classes": CLASSES, "signs": SIGNS, "holds": HOLDS, "fails": FAILS}
+_templates.globals |= {"classes": CLASSES, "sign": sign, "holds": HOLDS, "fails": FAILS}
 
 
 @dataclass(frozen=True)

@@ -1,49 +1,81 @@
-"""The paper's twelve claims as testable statements, and their verdicts from measured values.
+"""The paper's claims as testable statements, and the answers that measured values give.
 
-A claim holds when all of its conditions hold at every seed. Bounds say in numbers what the
-claims say in words; they are the same for every method, data set and scale:
+A claim's conditions follow its words, each with a bound and, where one can be formed, a null: the
+value that chance gives at the same numbers of points, classes and features. What a claim takes for
+granted are its premises; where one fails, the claim is not applicable. Bounds say in numbers what
+the claims say in words; they are the same for every method, data set and scale:
 
 - Collapse is *there* when, in an average direction, the variance within classes is at most a
-  tenth of that between them (NC1/(K - 1) <= 0.1), norms and cosines of the class means are within
-  0.1 of a simplex, the classifier has a cosine of 0.9 with the means (NC3 <= 0.2), and the
-  nearest class centre disagrees with the network on at most 1 % of the points.
+  tenth of that between them (NC1/(K - 1) <= 0.1), norms and cosines of the class means and of the
+  classifier's rows are within 0.1 of a simplex, classifier and means have a cosine of 0.9
+  (NC3 <= 0.2), and the nearest class centre disagrees with the network on at most 1 % of the
+  points.
 - It is *gone* when the variance within is as large as between (NC1/(K - 1) >= 1), or cosines are
   off by twice the bound (0.2).
-- A mean is *at* a vertex when it is within a quarter of the angle between two vertices.
-- A curve has *converged* when it changes by at most a tenth over its last tenth.
-- Two accuracies are *the same* within five points; nothing is lost within one.
-- Predicted labels are *far from uniform* when a tenth of the points would have to move.
+- An attack has *succeeded* when it takes at least half of the points.
+- A mean is *at* a vertex when it is within a quarter of the angle between two vertices, and as
+  long as the vertex within a quarter.
+- Points *gather* there when the variance within groups of one label is at most that between them,
+  and at most half of what scatter gives.
+- A training has *converged* when its loss is at most a hundredth of that of guessing, log K, and
+  it fits 99 of 100 points.
+- Two accuracies, or two cosines, are *the same* within five points or 0.05; nothing is lost within
+  one point. A classifier is *reliable* from one half on.
+- Predicted labels are *far from uniform* when a tenth of the points would have to move, and more
+  than in 99 of 100 draws of uniform labels.
 """
 
 from __future__ import annotations
 
+import functools
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from rnc.models import MODELS
+from rnc.study import nulls
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
 from rnc.study.record import NotMeasured, Record
 from rnc.study.records import Records
 
-HOLDS, FAILS, OPEN = "holds", "does not hold here", "not measured"
+HOLDS, PARTLY, FAILS = "holds", "partly", "does not hold here"
+NOT_APPLICABLE, OPEN = "not applicable", "not measured"
 
 Seed = dict[str, Record]  # by title of the method, the records of one seed
+Value = Callable[[Seed], float]
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A measured value and its bound."""
+    """A measured value and its bound.
+
+    Attributes:
+        what: in words.
+        value: of a seed; nan where it cannot be formed, which satisfies no bound.
+        relation: "<=" or ">=".
+        bound: chosen before values were looked at.
+        null: the value that chance gives, or what the claim sets itself off from; a value must be
+            better than it too. None where there is no such.
+    """
 
     what: str
-    value: Callable[[Seed], float]
-    relation: str  # "<=" or ">="
+    value: Value
+    relation: str
     bound: float
+    null: Value | None = None
 
-    def holds(self, value: float) -> bool:
-        # nan, a value that could not be formed, satisfies no bound
-        return {"<=": operator.le, ">=": operator.ge}[self.relation](value, self.bound)
+    def holds(self, value: float, null: float = math.nan, factor: float = 1.0) -> bool:
+        """Whether a value is within the bound, or a multiple of it, and better than its null."""
+        within = {"<=": operator.le, ">=": operator.ge}[self.relation](value, factor * self.bound)
+        return within and (math.isnan(null) or self.better(value, null))
+
+    def better(self, value: float, null: float) -> bool:
+        """Whether a value is further in the claim's direction than its null."""
+        return {"<=": operator.lt, ">=": operator.gt}[self.relation](value, null)
 
     def __str__(self) -> str:
         return f"{self.what} {'≤' if self.relation == '<=' else '≥'} {self.bound:g}"
@@ -51,63 +83,141 @@ class Condition:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper: what it says, where it is tested, and by which conditions."""
+    """A claim of the paper.
+
+    Attributes:
+        id, statement: its name here, and what it says.
+        source: where the paper says it.
+        chapter: in which it is tested.
+        needs: methods whose networks it is about.
+        conditions: it holds where they do.
+        premises: what it takes for granted; where one does not hold it is not applicable.
+    """
 
     id: str
     statement: str
+    source: str
     chapter: str
     needs: tuple[Method, ...]
     conditions: tuple[Condition, ...]
+    premises: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim with the values of its conditions, conditions x seeds; no seeds: not measured."""
+    """A claim with its values at the seeds that have all networks and measurements it needs.
+
+    Attributes:
+        claim: the claim.
+        values, nulls: conditions x seeds; nan where there is no null.
+        premises: values of the premises x seeds.
+    """
 
     claim: Claim
     values: np.ndarray
+    nulls: np.ndarray
+    premises: np.ndarray
 
     @property
-    def holds(self) -> list[bool]:
-        """For each condition, whether it holds at every seed."""
-        pairs = zip(self.claim.conditions, self.values, strict=True)
-        return [all(condition.holds(value) for value in row) for condition, row in pairs]
+    def applicable(self) -> np.ndarray:
+        """For each seed, whether all premises hold."""
+        return self._premises_held().all(0)
+
+    def held(self, factor: float = 1.0) -> np.ndarray:
+        """For each condition and each seed that the claim applies to, whether it holds; with
+        another factor, at such a multiple of every bound."""
+        rows = zip(self.claim.conditions, self.values, self.nulls, strict=True)
+        held = [
+            [c.holds(v, null, factor) for v, null in zip(*row, strict=True)] for c, *row in rows
+        ]
+        return np.array(held, bool).reshape(self.values.shape)[:, self.applicable]
+
+    def meets(self, number: int) -> bool:
+        """Whether a condition holds at every seed, whether the claim applies or not."""
+        rows = zip(self.values[number], self.nulls[number], strict=True)
+        return all(self.claim.conditions[number].holds(*pair) for pair in rows)
+
+    def answer(self, factor: float = 1.0) -> str:
+        """Holds where all conditions do at all seeds, does not where none does at any, and else
+        partly."""
+        if not self.values.shape[1]:
+            return OPEN
+        if not self.applicable.any():
+            return NOT_APPLICABLE
+        held = self.held(factor)
+        return HOLDS if held.all() else PARTLY if held.any() else FAILS
 
     @property
     def verdict(self) -> str:
-        if not self.values.size:
-            return OPEN
-        return HOLDS if all(self.holds) else FAILS
+        """The answer at the bounds as they were chosen."""
+        return self.answer()
 
     @property
     def at_seeds(self) -> str:
-        """The verdict, and where seeds disagree at how many of them the claim holds."""
-        holds = [
-            all(c.holds(v) for c, v in zip(self.claim.conditions, column, strict=True))
-            for column in self.values.T
-        ]
-        some = f" ({sum(holds)} of {len(holds)} seeds)" if len(set(holds)) > 1 else ""
-        return self.verdict + some
+        """The verdict with the number of seeds behind it."""
+        count = self.values.shape[1]
+        if not count:
+            return OPEN
+        seeds = f"{count} seed{'s' * (count > 1)}"
+        applies = int(self.applicable.sum())
+        if self.verdict in (HOLDS, NOT_APPLICABLE):
+            of = f"{applies} of " if 0 < applies < count else ""
+        else:
+            of = f"{int(self.held().all(0).sum())} of " if count > 1 else ""
+        return f"{self.verdict} ({of}{seeds})"
+
+    def missed(self) -> list[str]:
+        """Conditions that fail at a seed, and whether they fail in the claim's direction: on its
+        side of what chance gives."""
+        words, applies = [], self.applicable
+        rows = zip(self.claim.conditions, self.values, self.nulls, self.held(), strict=True)
+        for condition, values, null, held in rows:
+            if held.all():
+                continue
+            pairs = zip(values[applies], null[applies], strict=True)
+            better = all(condition.better(*pair) for pair in pairs)
+            direction = "in the claim's direction" if better else "no better than chance"
+            known = not np.isnan(null[applies]).any()
+            words.append(f"not {condition}" + (f", {direction}" if known else ""))
+        return words
+
+    def failing_premises(self) -> list[str]:
+        """Those that do not hold at some seed."""
+        held = self._premises_held()
+        return [str(p) for p, row in zip(self.claim.premises, held, strict=True) if not row.all()]
+
+    def _premises_held(self) -> np.ndarray:
+        rows = zip(self.claim.premises, self.premises, strict=True)
+        held = [[premise.holds(value) for value in row] for premise, row in rows]
+        return np.array(held, bool).reshape(self.premises.shape)
 
     def measured(self) -> list[str]:
         """For each condition its value, mean ± standard deviation over seeds."""
+        return [_spoken(row) for row in self.values]
+
+    def by_chance(self) -> list[str]:
+        """For each condition its null, mean over seeds."""
         return [
-            "–"
-            if not len(row)
-            else f"{row[0]:.3g}"
-            if len(row) == 1
-            else f"{row.mean():.3g} ± {row.std(ddof=1):.2g}"
-            for row in self.values
+            "–" if not len(row) or np.isnan(row).all() else f"{np.nanmean(row):.3g}"
+            for row in self.nulls
         ]
 
     def details(self) -> str:
         """The verdict with a line for each test."""
-        tests = zip(self.claim.conditions, self.measured(), strict=True)
-        first = f"{self.claim.id}  {self.verdict.upper()}  {self.claim.statement}"
-        return "\n".join([first, *(f"        {test}: {value}" for test, value in tests)])
+        lines = [f"{self.claim.id}  {self.at_seeds.upper()}  {self.claim.statement}"]
+        tests = zip(self.claim.conditions, self.measured(), self.by_chance(), strict=True)
+        lines += [f"        {test}: {value} (chance {null})" for test, value, null in tests]
+        lines += [f"        takes for granted, but not so: {p}" for p in self.failing_premises()]
+        return "\n".join(lines)
 
     def __str__(self) -> str:
         return f"{self.claim.id} {self.verdict}"
+
+
+def _spoken(row: np.ndarray) -> str:
+    if not len(row):
+        return "–"
+    return f"{row[0]:.3g}" if len(row) == 1 else f"{row.mean():.3g} ± {row.std(ddof=1):.2g}"
 
 
 def judge(records: Records, *ids: str) -> list[Verdict]:
@@ -124,24 +234,37 @@ def judge(records: Records, *ids: str) -> list[Verdict]:
     known = [claim.id for claim in CLAIMS]
     if unknown := [name for name in ids if name not in known]:
         raise ValueError(f"there is no claim {unknown[0]!r}; there are {', '.join(known)}")
+    seeds, verdicts = by_seed(records), []
+    for claim in (claim for claim in CLAIMS if not ids or claim.id in ids):
+        columns = [column for seed in seeds if (column := _column(claim, seed))]
+        rows = [len(claim.conditions), len(claim.conditions), len(claim.premises)]
+        table = np.array(columns, float).reshape(-1, sum(rows)).T
+        verdicts.append(Verdict(claim, *np.split(table, np.cumsum(rows)[:-1])))
+    return verdicts
+
+
+def by_seed(records: Records) -> list[Seed]:
+    """Records by title of the method as those of each seed, by title."""
     seeds: dict[int, Seed] = {}
     for title, found in records.items():
         for record in found:
             seeds.setdefault(record.training.seed, {})[title] = record
-    verdicts = []
-    for claim in (claim for claim in CLAIMS if not ids or claim.id in ids):
-        columns = [column for seed in seeds.values() if (column := _values(claim, seed))]
-        values = np.array(columns, float).reshape(-1, len(claim.conditions)).T
-        verdicts.append(Verdict(claim, values))
-    return verdicts
+    return list(seeds.values())
 
 
-def _values(claim: Claim, seed: Seed) -> list[float] | None:
-    """Of its conditions; None where a network or a measurement is not there."""
+def _column(claim: Claim, seed: Seed) -> list[float] | None:
+    """Values, nulls and premises; None where a network or a measurement is not there."""
     if any(method.title not in seed for method in claim.needs):
         return None
     try:
-        return [condition.value(seed) for condition in claim.conditions]
+        return [
+            *(condition.value(seed) for condition in claim.conditions),
+            *(
+                condition.null(seed) if condition.null else math.nan
+                for condition in claim.conditions
+            ),
+            *(premise.value(seed) for premise in claim.premises),
+        ]
     except NotMeasured:
         return None
 
@@ -149,24 +272,29 @@ def _values(claim: Claim, seed: Seed) -> list[float] | None:
 # Values from records ------------------------------------------------------------------------
 
 
-def _end(method: Method, points: str, measure: str) -> Callable[[Seed], float]:
+def _end(method: Method, points: str, measure: str) -> Value:
     """The last value of a measure on clean, pgd, gauss or targeted points."""
     return lambda seed: seed[method.title].end(points, measure)
 
 
-def _angle(method: Method, name: str) -> Callable[[Seed], float]:
+def _angle(method: Method, name: str) -> Value:
     """A mean angle at the end, as a share of the angle between two vertices."""
     return lambda seed: seed[method.title].angle(name) / seed[method.title].vertex_angle
 
 
-def _spread(method: Method, points: str) -> Callable[[Seed], float]:
+def _right_angle(method: Method) -> Value:
+    """Between directions that know nothing of each other, as such a share."""
+    return lambda seed: math.pi / 2 / seed[method.title].vertex_angle
+
+
+def _spread(method: Method, points: str) -> Value:
     """NC1/(K - 1): variance within classes over variance between, mean over directions."""
     return lambda seed: (
         seed[method.title].end(points, "nc1") / (seed[method.title].num_classes - 1)
     )
 
 
-def _ratio(measure: str, *of: tuple[Method, str]) -> Callable[[Seed], float]:
+def _ratio(measure: str, *of: tuple[Method, str]) -> Value:
     """Of a measure at the end, for two methods with points, of the first to the second."""
     above, below = (_end(method, points, measure) for method, points in of)
     return lambda seed: _quotient(above(seed), below(seed))
@@ -177,43 +305,56 @@ def _quotient(a: float, b: float) -> float:
     return a / b if b else float("nan")
 
 
-def _less(a: Callable[[Seed], float], b: Callable[[Seed], float]) -> Callable[[Seed], float]:
+def _less(a: Value, b: Value) -> Value:
     return lambda seed: a(seed) - b(seed)
 
 
-def _there(method: Method, points: str) -> tuple[Condition, ...]:
-    named = f"{method.title} {points}:"
-    return (
-        Condition(f"{named} NC1/(K−1)", _spread(method, points), "<=", 0.1),
-        Condition(f"{named} NC2 norms", _end(method, points, "nc2_norms"), "<=", 0.1),
-        Condition(f"{named} NC2 angles", _end(method, points, "nc2_angles"), "<=", 0.1),
-        Condition(f"{named} NC3", _end(method, points, "nc3"), "<=", 0.2),
-        Condition(f"{named} NC4", _end(method, points, "nc4"), "<=", 0.01),
-    )
+def _apart(a: Value, b: Value) -> Value:
+    return lambda seed: abs(a(seed) - b(seed))
 
 
-def _no_simplex(method: Method) -> tuple[Condition, ...]:
-    name = method.title
-    return (
-        Condition(f"{name}: last change of the loss", _settled(method, "loss"), "<=", 0.1),
-        Condition(f"{name}: last change of accuracy", _settled(method, "accuracy"), "<=", 0.1),
-        Condition(f"{name} clean: NC2 angles", _end(method, "clean", "nc2_angles"), ">=", 0.2),
-        Condition(f"{name} pgd: NC2 angles", _end(method, "pgd", "nc2_angles"), ">=", 0.2),
-    )
+def _constant(value: float) -> Value:
+    return lambda seed: value
 
 
-def _settled(method: Method, measure: str) -> Callable[[Seed], float]:
-    """Relative change of a training curve from its last tenth but one to its last tenth."""
+def _guessing(method: Method) -> Value:
+    """The accuracy of guessing."""
+    return lambda seed: 1 / seed[method.title].num_classes
 
-    def change(seed: Seed) -> float:
-        curve = seed[method.title].history(measure)
-        tenth = max(1, len(curve) // 10)
-        if len(curve) < 2 or not curve[-2 * tenth : -tenth].any():
-            return float("nan")
-        before, end = curve[-2 * tenth : -tenth].mean(), curve[-tenth:].mean()
-        return abs(end - before) / before
 
-    return change
+# Leaping
+
+
+def _changed(group: str, name: str) -> Value:
+    """Mean over classes of angle, length or nc1 of ST's points whose label changed."""
+
+    def value(seed: Seed) -> float:
+        values = np.atleast_1d(seed[ST.title].changed(group, name))
+        return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
+
+    return value
+
+
+def _changed_angle(group: str) -> Value:
+    """As a share of the angle between two vertices."""
+    angle = _changed(group, "angle")
+    return lambda seed: angle(seed) / seed[ST.title].vertex_angle
+
+
+def _off_length(group: str) -> Value:
+    """How far the groups' means are from being as long as the vertices, mean over classes."""
+
+    def value(seed: Seed) -> float:
+        off = abs(seed[ST.title].changed(group, "length") - 1)
+        return float(np.nanmean(off)) if not np.isnan(off).all() else math.nan
+
+    return value
+
+
+def _of_scatter(seed: Seed) -> float:
+    """NC1 by predicted label of the points that leapt, over that of scatter."""
+    leapt, scatter = (_changed(group, "nc1")(seed) for group in ("pgd", "scatter_in_span"))
+    return _quotient(leapt, scatter)
 
 
 def _away_from_uniform(seed: Seed) -> float:
@@ -222,8 +363,7 @@ def _away_from_uniform(seed: Seed) -> float:
     return float(abs(counts - counts.mean()).sum() / 2 / counts.sum())
 
 
-def _ncc_gap(seed: Seed) -> float:
-    return abs(_less(_end(AT, "pgd", "accuracy"), _end(AT, "pgd", "ncc_accuracy"))(seed))
+# Layers
 
 
 def _depth_correlation(seed: Seed) -> float:
@@ -236,30 +376,134 @@ def _depth_correlation(seed: Seed) -> float:
     return float(spearmanr(np.arange(len(nc1)), nc1).statistic)
 
 
-def _ncc_kept(layer: int) -> Callable[[Seed], float]:
-    """The share of a layer's clean NCC accuracy that is left under attack."""
+def _at_layer(layer: int, points: str, measure: str) -> Value:
+    return lambda seed: float(seed[ST.title].layer_curve(points, measure)[layer])
 
-    def share(seed: Seed) -> float:
-        clean, pgd = (
-            seed[ST.title].layer_curve(points, "ncc_accuracy")[layer]
-            for points in ("clean", "pgd")
-        )
-        return _quotient(pgd, clean)
 
-    return share
+def _untrained(layer: int, points: str) -> Value:
+    """NCC accuracy of the same layer before the training."""
+    return lambda seed: float(seed[ST.title].untrained(points)[layer])
+
+
+# Nulls
+
+
+def _count(method: Method, seed: Seed) -> tuple[int, int, int]:
+    """N points measured, K classes, D features."""
+    record = seed[method.title]
+    points = int(record.per_class("predicted_counts").sum())
+    training = record.training
+    return points, record.num_classes, _num_features(training.model, training.width)
+
+
+@functools.cache
+def _num_features(model: str, width: int) -> int:
+    with torch.device("meta"):
+        return MODELS[model](2, width).classifier.in_features
+
+
+def _null_nc1(method: Method) -> Value:
+    return lambda seed: nulls.nc1(*_count(method, seed))
+
+
+def _null_nc2(method: Method, which: int) -> Value:
+    return lambda seed: nulls.nc2(*_count(method, seed)[1:])[which]
+
+
+def _null_nc4(method: Method) -> Value:
+    return lambda seed: nulls.nc4(seed[method.title].num_classes)
+
+
+# Conditions that several claims share --------------------------------------------------------
+
+
+def _small_nc1(method: Method, points: str, bound: float = 0.1) -> Condition:
+    what = f"{method.title} {points}: NC1/(K−1)"
+    return Condition(what, _spread(method, points), "<=", bound, _null_nc1(method))
+
+
+def _small_angles(method: Method, points: str, bound: float = 0.1) -> Condition:
+    what, value = f"{method.title} {points}: NC2 angles", _end(method, points, "nc2_angles")
+    return Condition(what, value, "<=", bound, _null_nc2(method, 1))
+
+
+def _there(method: Method, points: str) -> tuple[Condition, ...]:
+    """Collapse of the features of some points."""
+    named, end = f"{method.title} {points}:", functools.partial(_end, method, points)
+    return (
+        _small_nc1(method, points),
+        Condition(f"{named} NC2 norms", end("nc2_norms"), "<=", 0.1, _null_nc2(method, 0)),
+        _small_angles(method, points),
+        Condition(f"{named} NC3", end("nc3"), "<=", 0.2, _constant(nulls.NC3)),
+        Condition(f"{named} NC4", end("nc4"), "<=", 0.01, _null_nc4(method)),
+    )
+
+
+def _classifier_there(method: Method) -> tuple[Condition, ...]:
+    """The classifier's half of NC2."""
+    named, end = f"{method.title} classifier:", functools.partial(_end, method, "clean")
+    norms, angles = (_null_nc2(method, i) for i in (0, 1))
+    return (
+        Condition(f"{named} NC2 norms", end("nc2_norms_w"), "<=", 0.1, norms),
+        Condition(f"{named} NC2 angles", end("nc2_angles_w"), "<=", 0.1, angles),
+    )
+
+
+def _to_lose(method: Method) -> tuple[Condition, ...]:
+    """On clean points collapse is not gone: there is something that a perturbation could break."""
+    return (_small_nc1(method, "clean", 1), _small_angles(method, "clean", 0.2))
+
+
+def _attack_succeeds(method: Method) -> Condition:
+    value = _ratio("accuracy", (method, "pgd"), (method, "clean"))
+    return Condition(f"{method.title}: share of accuracy left by the attack", value, "<=", 0.5)
+
+
+def _no_simplex(method: Method) -> tuple[Condition, ...]:
+    """Of the five tests of collapse one at least fails."""
+
+    def missed(points: str) -> Value:
+        tests = _there(method, points)
+        return lambda seed: sum(not test.holds(test.value(seed)) for test in tests)
+
+    return tuple(
+        Condition(f"{method.title} {points}: tests of collapse not met", missed(points), ">=", 1)
+        for points in ("clean", "pgd")
+    )
+
+
+def _converged(method: Method) -> tuple[Condition, ...]:
+    """The loss that the training minimises, divergence included, is down to a floor."""
+
+    def last_tenth(measure: str) -> Value:
+        def mean(seed: Seed) -> float:
+            curve = seed[method.title].history(measure)
+            return float(curve[-max(1, len(curve) // 10) :].mean())
+
+        return mean
+
+    def of_guessing(seed: Seed) -> float:
+        return last_tenth("loss")(seed) / math.log(seed[method.title].num_classes)
+
+    return (
+        Condition(f"{method.title}: loss / loss of guessing", of_guessing, "<=", 0.01),
+        Condition(f"{method.title}: training accuracy", last_tenth("accuracy"), ">=", 0.99),
+    )
 
 
 CLAIMS = (
     Claim(
         "C1",
         "Standard training ends in neural collapse, NC1 to NC4, on clean points.",
+        "figure 2, left",
         "02_standard_training",
         (ST,),
-        _there(ST, "clean"),
+        _there(ST, "clean") + _classifier_there(ST),
     ),
     Claim(
         "C2",
         "Gaussian noise of the attack's size leaves the collapse of ST nearly intact.",
+        "figure 2, left",
         "02_standard_training",
         (ST,),
         (
@@ -275,76 +519,146 @@ CLAIMS = (
                 "<=",
                 0.01,
             ),
-            Condition("ST gauss: NC2 angles", _end(ST, "gauss", "nc2_angles"), "<=", 0.1),
+            Condition(
+                "NC2 angles: noise less clean",
+                _less(_end(ST, "gauss", "nc2_angles"), _end(ST, "clean", "nc2_angles")),
+                "<=",
+                0.05,
+            ),
         ),
+        _to_lose(ST),
     ),
     Claim(
         "C3",
         "Under PGD neither variability collapse nor a simplex remains of ST.",
+        "figures 1 and 2, left",
         "03_attacks",
         (ST,),
         (
-            Condition("ST pgd: NC1/(K−1)", _spread(ST, "pgd"), ">=", 1),
-            Condition("ST pgd: NC2 angles", _end(ST, "pgd", "nc2_angles"), ">=", 0.2),
+            Condition("ST pgd: NC1/(K−1)", _spread(ST, "pgd"), ">=", 1, _spread(ST, "gauss")),
+            Condition(
+                "ST pgd: NC2 angles",
+                _end(ST, "pgd", "nc2_angles"),
+                ">=",
+                0.2,
+                _end(ST, "gauss", "nc2_angles"),
+            ),
         ),
+        (*_to_lose(ST), _attack_succeeds(ST)),
     ),
     Claim(
         "C4",
-        "Attacked points of ST leap: the mean of the points predicted as a class stays at the "
-        "clean vertex of that class.",
+        "Attacked points of ST leap: those that get another label gather at the clean vertex of "
+        "that label.",
+        "figures 3 and 4, left",
         "03_attacks",
         (ST,),
-        (Condition("leap angle / angle between vertices", _angle(ST, "leap"), "<=", 0.25),),
+        (
+            Condition(
+                "angle of the groups' means / angle between vertices",
+                _changed_angle("pgd"),
+                "<=",
+                0.25,
+                _changed_angle("scatter_in_span"),
+            ),
+            Condition(
+                "their length: distance from 1",
+                _off_length("pgd"),
+                "<=",
+                0.25,
+                _off_length("scatter_in_span"),
+            ),
+            Condition(
+                "NC1/(K−1) by predicted label",
+                _changed("pgd", "nc1"),
+                "<=",
+                1,
+                _changed("scatter_in_span", "nc1"),
+            ),
+            Condition("the same / that of scatter", _of_scatter, "<=", 0.5, _constant(1.0)),
+        ),
+        (*_to_lose(ST), _attack_succeeds(ST)),
     ),
     Claim(
         "C5",
-        "Targeted attacks send class means to the target's vertex, at a larger angle than "
+        "Targeted attacks that arrive are at the target's vertex too, at a larger angle than "
         "untargeted ones.",
+        "figure 4, left",
         "03_attacks",
         (ST,),
         (
             Condition(
                 "targeted angle / angle between vertices",
-                _angle(ST, "targeted_angle"),
+                _changed_angle("targeted"),
                 "<=",
                 0.25,
+                _changed_angle("scatter_in_span"),
             ),
             Condition(
-                "the same, less that of the leap",
-                _less(_angle(ST, "targeted_angle"), _angle(ST, "leap")),
+                "targeted angle less untargeted, the same share",
+                _less(_changed_angle("targeted"), _changed_angle("pgd")),
                 ">=",
                 0,
+                _constant(0.0),
+            ),
+        ),
+        (
+            *_to_lose(ST),
+            Condition(
+                "share of targeted attacks that arrive", _changed("targeted", "share"), ">=", 0.5
             ),
         ),
     ),
     Claim(
         "C6",
         "Untargeted attacks prefer some classes: predicted labels are far from uniform.",
+        "figure 3",
         "03_attacks",
         (ST,),
-        (Condition("share of points away from uniform", _away_from_uniform, ">=", 0.1),),
+        (
+            Condition(
+                "share of points away from uniform",
+                _away_from_uniform,
+                ">=",
+                0.1,
+                lambda seed: nulls.away_from_uniform(*_count(ST, seed)[:2]),
+            ),
+        ),
+        (_attack_succeeds(ST),),
     ),
     Claim(
         "C7",
         "Adversarial training ends in neural collapse on clean and on attacked points.",
+        "figure 2, right",
         "04_adversarial_training",
         (AT,),
-        _there(AT, "clean") + _there(AT, "pgd"),
+        _there(AT, "clean") + _there(AT, "pgd") + _classifier_there(AT),
     ),
     Claim(
         "C8",
         "The clean and the attacked simplex of AT are aligned.",
+        "figure 4, right",
         "04_adversarial_training",
         (AT,),
         (
             Condition(
-                "alignment angle / angle between vertices", _angle(AT, "alignment"), "<=", 0.25
+                "alignment angle / angle between vertices",
+                _angle(AT, "alignment"),
+                "<=",
+                0.25,
+                _right_angle(AT),
             ),
+        ),
+        tuple(
+            condition
+            for points in ("clean", "pgd")
+            for condition in (_small_nc1(AT, points), _small_angles(AT, points))
         ),
     ),
     Claim(
         "C9",
         "AT keeps a higher variance within classes than ST.",
+        "figure 2",
         "04_adversarial_training",
         (ST, AT),
         (
@@ -353,46 +667,136 @@ CLAIMS = (
                 _ratio("within", (AT, "clean"), (ST, "clean")),
                 ">=",
                 1,
+                _constant(1.0),
             ),
             Condition(
                 "NC1 of AT / of ST, clean",
                 _ratio("nc1", (AT, "clean"), (ST, "clean")),
                 ">=",
                 1,
+                _constant(1.0),
             ),
         ),
+        (_small_nc1(ST, "clean"), _small_nc1(AT, "clean")),
     ),
     Claim(
         "C10",
         "The nearest-class-centre classifier of AT is as robust as the network.",
+        "section on the NCC classifier",
         "04_adversarial_training",
         (AT,),
-        (Condition("|robust accuracy: network − NCC|", _ncc_gap, "<=", 0.05),),
+        (
+            Condition(
+                "|robust accuracy: network − NCC|",
+                _apart(_end(AT, "pgd", "accuracy"), _end(AT, "pgd", "ncc_accuracy")),
+                "<=",
+                0.05,
+                _less(_end(AT, "pgd", "accuracy"), _guessing(AT)),
+            ),
+            Condition(
+                "the same on test points",
+                _apart(
+                    lambda seed: seed[AT.title].geometry("test_pgd", "accuracy"),
+                    lambda seed: seed[AT.title].geometry("test_pgd", "ncc_accuracy"),
+                ),
+                "<=",
+                0.05,
+                _less(lambda seed: seed[AT.title].geometry("test_pgd", "accuracy"), _guessing(AT)),
+            ),
+        ),
+        (Condition("AT: robust accuracy", _end(AT, "pgd", "accuracy"), ">=", 0.5),),
     ),
     Claim(
         "C11",
-        "TRADES forms no simplices, although loss and accuracy converge.",
-        "05_trades",
-        (TRADES,),
-        _no_simplex(TRADES),
-    ),
-    Claim(
-        "C11f",
-        "The same of TRADES as the reference code runs it, with BatchNorm frozen.",
+        "TRADES, as the released code runs it with BatchNorm frozen, converges and forms no "
+        "simplices.",
+        "figure 5",
         "05_trades",
         (TRADES_FROZEN,),
         _no_simplex(TRADES_FROZEN),
+        _converged(TRADES_FROZEN),
+    ),
+    Claim(
+        "C11o",
+        "The same of TRADES as its authors published it.",
+        "figure 5",
+        "05_trades",
+        (TRADES,),
+        _no_simplex(TRADES),
+        _converged(TRADES),
     ),
     Claim(
         "C12",
         "Collapse grows with depth on clean points; under attack early layers of ST keep a "
-        "reliable NCC classifier and late layers lose it.",
+        "simplex and a reliable NCC classifier, and late layers lose both.",
+        "section on layers",
         "06_layerwise",
         (ST,),
         (
-            Condition("rank correlation of depth and clean NC1", _depth_correlation, "<=", -0.8),
-            Condition("share of NCC accuracy kept, first layer", _ncc_kept(0), ">=", 0.5),
-            Condition("share of NCC accuracy kept, last layer", _ncc_kept(-1), "<=", 0.1),
+            Condition(
+                "rank correlation of depth and clean NC1",
+                _depth_correlation,
+                "<=",
+                -0.8,
+                _constant(0.0),
+            ),
+            Condition(
+                "NCC accuracy under attack, first layer",
+                _at_layer(0, "pgd", "ncc_accuracy"),
+                ">=",
+                0.5,
+                _untrained(0, "pgd"),
+            ),
+            Condition(
+                "NC2 angles under attack, first layer",
+                _at_layer(0, "pgd", "nc2_angles"),
+                "<=",
+                0.2,
+            ),
+            Condition(
+                "NCC accuracy under attack, last layer",
+                _at_layer(-1, "pgd", "ncc_accuracy"),
+                "<=",
+                0.1,
+                _guessing(ST),
+            ),
         ),
+        (
+            _attack_succeeds(ST),
+            Condition(
+                "NCC accuracy, clean, last layer",
+                _at_layer(-1, "clean", "ncc_accuracy"),
+                ">=",
+                0.5,
+            ),
+        ),
+    ),
+    Claim(
+        "C13",
+        "The collapse of AT is the same on clean and on Gaussian points.",
+        "figure 2, right",
+        "04_adversarial_training",
+        (AT,),
+        (
+            Condition(
+                "NC1 with noise / NC1 clean",
+                _ratio("nc1", (AT, "gauss"), (AT, "clean")),
+                "<=",
+                1.25,
+            ),
+            Condition(
+                "|NC2 angles: noise − clean|",
+                _apart(_end(AT, "gauss", "nc2_angles"), _end(AT, "clean", "nc2_angles")),
+                "<=",
+                0.05,
+            ),
+            Condition(
+                "accuracy lost to noise",
+                _less(_end(AT, "clean", "accuracy"), _end(AT, "gauss", "accuracy")),
+                "<=",
+                0.01,
+            ),
+        ),
+        _to_lose(AT),
     ),
 )

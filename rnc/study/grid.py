@@ -58,9 +58,9 @@ def compute(
         return
     workers = min(len(missing), joblib.cpu_count()) if device == "cpu" else 1
     check = store.estimate if long or math.isfinite(minutes) else store.check_length
-    seconds = sum(check(request, device) for request in missing)
-    print(f"about {cost.spoken(seconds / workers)}, {workers} at a time", flush=True)
-    for training in (request.training for request in missing):
+    seconds = {request: check(request, device) for request in missing}
+    print(f"about {cost.spoken(sum(seconds.values()) / workers)}, {workers} at a time", flush=True)
+    for training in (request.training for request in missing if seconds[request]):
         data.load(training.dataset, "cpu", training.per_class)  # what is wrong with it is said now
 
     total, ended, failed, stopped = len(missing), 0, 0, 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rnc.study.measurements import MEASUREMENTS
 from rnc.study.settings import Evaluation, Training
 
 
@@ -112,6 +113,20 @@ class Record:
         """A measure of clean or pgd points at every layer."""
         return numbers(self.layers[points][measure])
 
+    def geometry(self, points: str, measure: str) -> float:
+        """A measure of clean, pgd, gauss, targeted, test or test_pgd points; see
+        `rnc.study.measurements.terminal.geometry`."""
+        return float(numbers(self["geometry"][points][measure]))
+
+    def changed(self, group: str, measure: str) -> np.ndarray:
+        """Share and nc1, or angle and length of each class, of pgd or targeted points whose label
+        changed, of scatter or scatter_in_span; see `rnc.study.measurements.terminal.changed`."""
+        return numbers(self["changed"][group][measure])
+
+    def untrained(self, points: str) -> np.ndarray:
+        """NCC accuracy on clean or pgd points at every layer before the training."""
+        return numbers(self["baselines"]["layers"][points])
+
     def test(self, points: str) -> float:
         """Accuracy on clean or pgd test points."""
         return self["test"][points]
@@ -124,31 +139,37 @@ class Record:
 
     @property
     def measuring_seconds(self) -> float:
-        """Wall time of all measurements; of what was measured together one of them notes it."""
-        return sum(m["environment"].get("seconds", 0) for m in self.measured.values())
+        """Wall time of what every record holds; of what was measured together one notes it."""
+        return sum(
+            found["environment"].get("seconds", 0)
+            for name, found in self.measured.items()
+            if MEASUREMENTS[name].when(self.evaluation)
+        )
 
     def under_stronger(self) -> Record:
         """The record with the values of the stronger attacks, for the same tests to judge.
 
-        Replaced are the end of the trajectory, what is about landing, and the layers' NCC accuracy
-        of pgd points; the rest, such as earlier epochs and the sweep, is as it was.
+        Replaced are the end of the trajectory, what is about landing and changed points, and the
+        layers' NCC accuracy of pgd points; the rest, such as earlier epochs, the sweep and test
+        points, is as it was.
         """
         stronger = self["stronger"]
         trajectory = _with_ends(self["trajectory"], stronger["end"])
         pgd = self.layers["pgd"] | {"ncc_accuracy": stronger["layers"]["ncc_accuracy"]}
-        changed = {
+        replaced = {
             "trajectory": trajectory,
             "leaping": stronger["leaping"],
             "layers": self.layers | {"pgd": pgd},
         }
-        return replace(
-            self,
-            measured=self.measured
-            | {name: self.measured[name] | {"values": new} for name, new in changed.items()},
-        )
+        measured = {name: m for name, m in self.measured.items() if name != "changed"}
+        if "changed" in stronger:  # which the first of these measurements did not keep
+            replaced["changed"] = stronger["changed"]
+        for name, values in replaced.items():
+            measured[name] = self.measured.get(name, {"environment": {}}) | {"values": values}
+        return replace(self, measured=measured)
 
 
-def numbers(values: list) -> np.ndarray:
+def numbers(values: list | float | None) -> np.ndarray:
     """Of a list from JSON, where None stands for what could not be formed."""
     return np.array(values, float)
 

@@ -53,8 +53,13 @@ def scales(study: Study | None = None) -> dict[str, Records]:
 
     A scale is named by its settings; two of the same name differ in what their names end in.
     """
-    own = {str(s): available(s) for s in (Study.of(), study or Study.of())}
-    return own | by_scale(store.published_records()) | own  # these first, and not replaced
+    own = {str(s): found for s in (Study.of(), study or Study.of()) if (found := available(s))}
+    shown = [record for found in own.values() for seeds in found.values() for record in seeds]
+    others = {}
+    for name, found in by_scale(store.published_records()).items():
+        if not all(record in shown for seeds in found.values() for record in seeds):
+            others[f"{name}; as published" if name in own else name] = found
+    return own | others
 
 
 def by_scale(found: Iterable[Record]) -> dict[str, Records]:

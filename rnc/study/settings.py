@@ -75,9 +75,9 @@ class Attack:
         check_number("eps", self.eps, 0, " in units of 1/255")
         check_number("alpha", self.alpha, 0, " in units of 1/255")
         check_whole("steps", self.steps, 1)
-        # 8 and 8.0 are one setting, so they must have one key
-        object.__setattr__(self, "eps", float(self.eps))
-        object.__setattr__(self, "alpha", float(self.alpha))
+        # 8 and 8.0 are one setting, so they must have one key; files hold six digits
+        object.__setattr__(self, "eps", float(f"{self.eps:.6g}"))
+        object.__setattr__(self, "alpha", float(f"{self.alpha:.6g}"))
 
     def at_radius(self, eps: float) -> Attack:
         """The same attack at another radius, in 1/255, with alpha in proportion.
@@ -184,6 +184,8 @@ class Training:
             check_number(name, getattr(self, name), 0)
             # 6 and 6.0 are one setting, so they must have one key
             object.__setattr__(self, name, float(getattr(self, name)))
+        if not self.momentum:
+            raise ParameterError(f"momentum must be more than 0; got {self.momentum!r}")
         if (self.attack is None) != (self.method.perturb is None):
             raise ParameterError(
                 f"method {self.method.name!r} "
@@ -399,7 +401,10 @@ class Study:
     def caption(self) -> str:
         """What every figure says of its setting, with the points that differ from the paper."""
         differs = list(dict.fromkeys(name for t in self.trainings() for name in t.deviations()))
-        differs += ["measured points"] * (self.evaluation.per_class is not None)
+        evaluation = self.evaluation
+        paper = PAPER_ATTACK[evaluation.attack.norm]
+        differs += ["evaluation attack"] * (evaluation.attack != paper)
+        differs += ["measured points"] * (evaluation.per_class is not None)
         last = f" Differs from the paper in {_listed(differs)}." if differs else ""
         return f"Preset `{self.preset}`: {self}.{last}"
 

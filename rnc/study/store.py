@@ -105,12 +105,17 @@ def home(training: Training, root: Path | None = None) -> Path:
 def find(request: Request, *roots: Path) -> Record | None:
     """A record with all that is wanted, if it is there already; None where there is none.
 
+    A published one of a network that the store lacks may be without measurements that came later.
+
     Args:
         request: what is wanted.
         roots: where to look; none given: in the store, and among the published ones.
     """
-    record = _known(request, *roots)
-    return record if all(m.name in record.measured for m in request.measurements) else None
+    wanted = request.measurements
+    if not roots and not (home(request.training) / "training.json").exists():
+        wanted = [m for m in wanted if not m.later or m.name in request.extra]
+    record = _fullest(request, *(roots or _roots()))
+    return record if all(m.name in record.measured for m in wanted) else None
 
 
 def published_records() -> list[Record]:
@@ -119,13 +124,30 @@ def published_records() -> list[Record]:
     for file in sorted(folders.published().glob(f"v{VERSION}/*/training.json")):
         try:
             training = Training.from_json(read_json(file)["settings"])
-            for place in sorted({path.parent for path in file.parent.glob("*/*.json")}):
-                known = (read_json(path) for path in sorted(place.glob("*.json")))
-                evaluation = next(content["evaluation"] for content in known if content)
-                found.append(_known(Request(training, Evaluation.from_json(evaluation))))
-        except (KeyError, TypeError, StopIteration, ParameterError) as error:
+        except (KeyError, TypeError, ParameterError) as error:
             warnings.warn(f"{file.parent} cannot be read ({error!r})", stacklevel=2)
+            continue
+        for place in sorted({path.parent for path in file.parent.glob("*/*.json")}):
+            known = (read_json(path) for path in sorted(place.glob("*.json")))
+            try:
+                evaluation = next(content["evaluation"] for content in known if content)
+                request = Request(training, Evaluation.from_json(evaluation))
+            except (KeyError, TypeError, StopIteration, ParameterError) as error:
+                warnings.warn(f"{place} cannot be read ({error!r})", stacklevel=2)
+            else:
+                found.append(_fullest(request, *_roots()))
     return found
+
+
+def _roots() -> tuple[Path, Path]:
+    return folders.store(), folders.published()
+
+
+def _fullest(request: Request, *roots: Path) -> Record:
+    """What is known with all roots, or with one of them alone where that has more measurements:
+    a network in the store that is not yet measured does not hide another that is published."""
+    records = [_known(request, *roots), *(_known(request, root) for root in roots)]
+    return max(records, key=lambda record: len(record.measured))
 
 
 def _known(request: Request, *roots: Path) -> Record:
@@ -135,12 +157,15 @@ def _known(request: Request, *roots: Path) -> Record:
     """
     trained: dict = {}
     measured: dict[str, dict] = {}
-    for root in roots or (folders.store(), folders.published()):
+    for root in roots:
         there = read_json(home(request.training, root) / "training.json")
         if there is None or (measured and _differ(there, trained)):
             continue
         if files := _measured(request, there, root):
-            trained, measured = trained or there, files | measured
+            trained = trained or there
+            # of those of the first root too, of which older files may know less
+            files = {name: file for name, file in files.items() if not _differ(file, trained)}
+            measured = files | measured
     return Record(request.training, request.evaluation, trained, measured)
 
 
@@ -191,12 +216,14 @@ def make(
     roots = [folders.published()] if publish else []
     if (record := find(request, *roots)) is not None:
         return record
-    if not long and device == "cpu":
+    if not long:
         check_length(request, device)
     with _locked(home(request.training), wait):
         try:
             _make(request, device, publish)
-        except (Damaged, FileNotFoundError) as error:  # of weights
+        except Damaged as error:  # of weights
+            if not long:
+                check_length(request, device, trains=True)
             warnings.warn(f"{error}; training {request.training.slug} again", stacklevel=2)
             for name in ("training.json", "checkpoint.safetensors"):
                 (home(request.training) / name).unlink(missing_ok=True)
@@ -206,28 +233,35 @@ def make(
     return record
 
 
-def estimate(request: Request, device: str) -> float:
-    """About how many seconds it takes to make what is missing of a record."""
-    measured = _known(request).measured
+def estimate(request: Request, device: str, trains: bool | None = None) -> float:
+    """About how many seconds it takes to make what is missing of a record.
+
+    Args:
+        request, device: what, and where.
+        trains: whether the network has to be trained; None: if it is not in the store.
+    """
+    measured = _known(request, *_roots()).measured
     missing = [m for m in request.measurements if m.name not in measured]
-    trains = not (home(request.training) / "training.json").exists()
+    if trains is None:
+        trains = not (home(request.training) / "training.json").exists()
     seconds = cost.seconds(request.training, request.evaluation, device, missing, trains)
     return seconds if missing else 0
 
 
-def check_length(request: Request, device: str) -> float:
+def check_length(request: Request, device: str, trains: bool | None = None) -> float:
     """The estimate.
 
     Raises:
         TooLong: it is many hours, on a CPU.
     """
-    seconds = estimate(request, device)
+    seconds = estimate(request, device, trains)
     if device == "cpu" and seconds > LONG:
         raise TooLong(
             f"there is no record{''.join(f' with {name}' for name in request.extra)} of "
             f"{request.training} on {request.training.dataset}, and making it would take about "
             f"{cost.spoken(seconds)} on this CPU: use a GPU (device cuda), shorten it (epochs, "
             f"per_class, width), or start it all the same with python -m rnc run --long"
+            + "".join(f" --{name}" for name in request.extra)
         )
     return seconds
 
@@ -238,14 +272,18 @@ def _make(request: Request, device: str, publish: bool) -> None:
     if own is None or find(request) is None:
         images = data.load(training.dataset, device, training.per_class)
         theirs = _beside(request, own, publish)
+        if own:
+            _check_images(training, own["network"]["data"], images)
         own = own or _train(training, images, theirs)
-        _check_images(training, own["network"]["data"], images)
         if theirs and _differ(own, theirs):
             raise Mismatch(_two_networks(training))
-        measured = _known(request).measured
+        measured = _known(request, *_roots()).measured
 
         def weights(epoch: int) -> dict[str, Tensor]:
-            state = read_tensors(_snapshot(training, epoch))[0]
+            try:
+                state = read_tensors(_snapshot(training, epoch))[0]
+            except FileNotFoundError as error:
+                raise Damaged(str(error)) from error
             expected = own["network"]["weights"]
             if epoch == training.epochs and expected and digest(state) != expected:
                 raise Damaged(f"{_snapshot(training, epoch)} is of another network")
@@ -260,7 +298,11 @@ def _make(request: Request, device: str, publish: bool) -> None:
 
 
 def _beside(request: Request, own: dict | None, publish: bool) -> dict | None:
-    """What is known of the published network that results shall stand beside, if there is one."""
+    """What is known of the published network that results shall stand beside, if there is one.
+
+    There is none for a network of the store that has been measured so by itself: it is the one
+    that is shown.
+    """
     theirs = read_json(home(request.training, folders.published()) / "training.json")
     if publish or theirs is None:
         return theirs
@@ -275,7 +317,18 @@ def _train(training: Training, images: data.Images, theirs: dict | None) -> dict
         theirs: what is known of the network that its results shall stand beside, if there is one.
     """
     start, place = _resumable(training, images), home(training)
+
+    def check(history: list[dict]) -> None:
+        """Another network is one from its first epochs on: say so then, not at the end."""
+        if theirs and history:
+            so_far = plain(columns(history))["loss"]
+            if so_far != theirs["history"]["loss"][: len(so_far)]:
+                raise Mismatch(_two_networks(training))
+
+    if theirs:
+        _check_images(training, theirs["network"]["data"], images, "is published of")
     if start is not None:
+        check(start.history)
         print(f"resuming {training.slug} after epoch {start.epoch}", file=sys.stderr)
     _check_space(training, images, start)
 
@@ -287,10 +340,7 @@ def _train(training: Training, images: data.Images, theirs: dict | None) -> dict
         tensors |= {f"momentum.{i:04d}": t for i, t in enumerate(checkpoint.momentum)}
         notes = {name: getattr(checkpoint, name) for name in ("epoch", "history", "seconds")}
         write_tensors(place / "checkpoint.safetensors", tensors, notes | {"data": images.digest})
-        if theirs:  # another network is one from its first epochs on: say so then, not at the end
-            so_far = plain(columns(checkpoint.history))["loss"]
-            if so_far != theirs["history"]["loss"][: len(so_far)]:
-                raise Mismatch(_two_networks(training))
+        check(checkpoint.history)
 
     end = train(training, images, start, on_snapshot, on_checkpoint)
     history = plain(columns(end.history))
@@ -360,7 +410,8 @@ def _measure(m: Measurement, subject: Subject, request: Request, network: dict) 
 def _publish(request: Request, own: dict) -> None:
     """Copies what the store has of a network to the published records."""
     theirs = read_json(home(request.training, folders.published()) / "training.json")
-    if theirs and _differ(own, theirs):
+    files = (read_json(request.path(m, folders.published())) for m in MEASUREMENTS.values())
+    if any(_differ(own, known) for known in (theirs, *files) if known):
         raise Mismatch(_two_networks(request.training))
     there = _measured(request, own, folders.published())
     files = [request.path(MEASUREMENTS[n]) for n in _measured(request, own, folders.store())]
@@ -396,11 +447,14 @@ def _locked(place: Path, wait: bool = True) -> Iterator[None]:
         lock.release()
 
 
-def _check_images(training: Training, known: str | None, images: data.Images) -> None:
+def _check_images(
+    training: Training, known: str | None, images: data.Images, how: str = "was trained on"
+) -> None:
     if known not in (None, images.digest):
         raise Mismatch(
-            f"{training} was trained on other images than {training.dataset} has now; remove "
-            f"{home(training)} to train it anew"
+            f"{training} {how} other images than {training.dataset} has now, or the same in "
+            f"another order; point RNC_DATA at those, or remove {home(training)} and set "
+            f"RNC_RECORDS to an empty folder to make everything anew"
         )
 
 

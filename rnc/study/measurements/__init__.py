@@ -1,10 +1,11 @@
 """What is measured of a trained network. A new measurement is one more declared function, in a
 module that is imported here."""
 
-from rnc.study.measurements import standard, stronger
+from rnc.study.measurements import standard, stronger, terminal
 from rnc.study.measurements.measurement import MEASUREMENTS, Measurement, Parts, columns, plain
 from rnc.study.measurements.subject import Subject
 
 __all__ = [
-    "MEASUREMENTS", "Measurement", "Parts", "Subject", "columns", "plain", "standard", "stronger"
+    "MEASUREMENTS", "Measurement", "Parts", "Subject", "columns", "plain", "standard", "stronger",
+    "terminal",
 ]  # fmt: skip

@@ -49,6 +49,7 @@ class Measurement:
     snapshots: bool
     all_points: bool
     when: Callable[[Evaluation], bool]
+    later: bool
 
 
 MEASUREMENTS: dict[str, Measurement] = {}
@@ -60,6 +61,7 @@ def measurement(
     snapshots: bool = False,
     all_points: bool = False,
     when: Callable[[Evaluation], bool] = lambda evaluation: True,
+    later: bool = False,
 ) -> Callable:
     """Declares a function from a subject and parts to values as a measurement of its name.
 
@@ -71,11 +73,13 @@ def measurement(
         snapshots: whether it needs the weights along training, or only the last ones.
         all_points: whether it measures all of them, whatever the evaluation says.
         when: whether it belongs to every record of an evaluation; else it is made when asked for.
+        later: whether it came after records were published: a published one without it counts as
+            complete, unless it was asked for or the network is in the store to be measured.
     """
 
     def declare(function: Callable[[Subject, Parts], dict]) -> Callable:
         name = function.__name__
-        declared = Measurement(name, function, version, passes, snapshots, all_points, when)
+        declared = Measurement(name, function, version, passes, snapshots, all_points, when, later)
         MEASUREMENTS[name] = declared
         return function
 

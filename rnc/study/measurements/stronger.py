@@ -25,6 +25,7 @@ from rnc.progress import progress
 from rnc.study.measurements.measurement import Parts, measurement
 from rnc.study.measurements.standard import landing, sending
 from rnc.study.measurements.subject import BATCH, Subject
+from rnc.study.measurements.terminal import arrived, changed_labels
 from rnc.study.settings import Attack
 from rnc.surveys import class_means, measures, read_out
 
@@ -53,7 +54,8 @@ def stronger(subject: Subject, part: Parts) -> dict:
         - `end`: by the names of `trajectory`, measures of pgd and targeted points under the
           stronger attacks, and mean angles; the NCC accuracy of pgd points is that under the
           adaptive attack on the penultimate features.
-        - `leaping`: what the measurement of that name gives of these points.
+        - `leaping`, `changed`: what the measurements of these names give of these points;
+          `changed` is not in files made before there was one.
         - `layers`: `names`, and `ncc_accuracy` under an adaptive attack on each layer that takes
           as many steps as the record's attack, or under that attack where it finds more.
     """
@@ -65,6 +67,8 @@ def stronger(subject: Subject, part: Parts) -> dict:
 
     def step(name: str, compute: Callable) -> dict | float:
         """A part whose random numbers follow those of the one before it, whenever that was."""
+        if y.device.type != "cpu":  # whose states another kind of device cannot take up
+            name += f" on {y.device.type}"
         done = part(name, lambda: {"value": compute(), "noise": noise.get_state()})
         noise.set_state(torch.tensor(done["noise"], dtype=torch.uint8))
         return done["value"]
@@ -98,7 +102,8 @@ def stronger(subject: Subject, part: Parts) -> dict:
         landed = landing(clean, logits, h, y)
         means = {name: float(landed[name].nanmean()) for name in ("leap", "alignment")}
         measured, _ = measures(logits, h, y, model.classifier.weight, clean)
-        return {"measures": measured, "means": means, "landed": landed}
+        changed = changed_labels(clean, logits, h, y)
+        return {"measures": measured, "means": means, "landed": landed, "changed": changed}
 
     def targeted() -> dict:
         found = search(model, target, [subject.points["targeted"]], targeted=True)
@@ -106,7 +111,8 @@ def stronger(subject: Subject, part: Parts) -> dict:
         landed = sending(clean, logits, h, y)
         means = {"targeted_angle": float(landed["targeted_angle"].nanmean())}
         measured, _ = measures(logits, h, y, model.classifier.weight, clean)
-        return {"measures": measured, "means": means, "landed": landed}
+        changed = arrived(clean, logits, h, y)
+        return {"measures": measured, "means": means, "landed": landed, "changed": changed}
 
     def ncc_accuracy(layer: str, tried: list[Tensor], **options) -> float:
         ncc = ncc_classifier(model, layer, subject.x, y, k)
@@ -133,6 +139,7 @@ def stronger(subject: Subject, part: Parts) -> dict:
             **targeted_points["means"],
         },
         "leaping": pgd_points["landed"] | targeted_points["landed"],
+        "changed": pgd_points["changed"] | targeted_points["changed"],
         "layers": {
             "names": list(model.layers),
             "ncc_accuracy": [

@@ -1,0 +1,252 @@
+"""Sentences say what the records hold; each can be said both ways, and prose says none."""
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+from test_claims import BREAKS, GOOD, by_title, put, seed_of_all
+
+from rnc import say
+from rnc.study import folders, store
+from rnc.study.claims import judge
+from rnc.study.findings import FINDINGS, NOTHING, changes, summary
+from rnc.study.records import by_scale
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def records():
+    """One seed under which every claim holds, with all that findings look at."""
+    found = by_title(*seed_of_all())
+    for (one,) in found.values():
+        sizes = {"clean_norms": [1.0] * 10, "predicted_norms": [1.0] * 10}
+        leaping = one.measured["leaping"]["values"]
+        leaping |= sizes | {"perturbed_norms": [0.3] * 10, "targeted_success": 0.6}
+        for points in ("clean", "gauss", "pgd"):
+            one.measured["trajectory"]["values"][points]["loss"] = [2.0, 0.01]
+        one.measured.update(
+            {
+                "sweep": {
+                    "values": {"eps": [0, 8, 16], "accuracy": [1, 0, 0], "nc1": [1, 90, 99]}
+                },
+                "test": {"values": {"clean": 0.9, "pgd": 0.5}},
+                "stronger": {
+                    "values": {
+                        "end": {"pgd": {"accuracy": one.end("pgd", "accuracy")}},
+                        "layers": {"ncc_accuracy": [0.2, 0.1, 0.0, 0.0]},
+                        "leaping": {"targeted_success": 0.8},
+                    }
+                },
+            }
+        )
+        one.measured["baselines"]["values"]["pixels"] = {"clean": 0.8, "pgd": 0.4}
+    for method, nc1 in (("AT", 0.8), ("TRADES", 5.0), ("TRADES (frozen BN)", 9.0)):
+        put(found[method][0], ("trajectory", "pgd", "nc1", -1), nc1)
+    put(found["TRADES (frozen BN)"][0], ("trajectory", "clean", "nc1", -1), 9.0)
+    return found
+
+
+END = "trajectory"
+FROZEN = "TRADES (frozen BN)"
+# for each finding its outcome on those records, and what has to change for each of the others
+OUTCOMES = {
+    "st_fits": (
+        "defeated",
+        {
+            "weakened": [("ST", (END, "pgd", "accuracy", -1), 0.5)],
+            "unharmed": [("ST", (END, "pgd", "accuracy", -1), 1.0)],
+        },
+    ),
+    "st_collapses": (
+        "holds",
+        {
+            "partly": [("ST", (END, "clean", "nc3", -1), 0.5)],
+            "other": [
+                ("ST", (END, "clean", name, -1), 50.0) for name in GOOD if name.startswith("nc")
+            ],
+        },
+    ),
+    "noise_is_harmless": ("intact", {"brittle": [("ST", (END, "gauss", "nc1", -1), 5.0)]}),
+    "points_leap": (
+        "leap",
+        {
+            "cluster": [("ST", ("changed", "pgd", "length"), [0.4] * 10)],
+            "diffuse": [("ST", ("changed", "pgd", "nc1"), 2.5)],
+            "none": [("ST", ("changed", "pgd", "share"), 0.01)],
+        },
+    ),
+    "means_by_label": ("spread", {"kept": [("ST", ("leaping", "perturbed_norms"), [1.0] * 10)]}),
+    "some_classes_are_preferred": (
+        "uneven",
+        {"even": [("ST", ("leaping", "predicted_counts"), [30] * 10)]},
+    ),
+    "targets": (
+        "arrive",
+        {
+            "near": [("ST", ("changed", "targeted", "angle"), [0.05] * 10)],
+            "few": [("ST", ("changed", "targeted", "share"), 0.05)],
+        },
+    ),
+    "over_radii": ("falls", {"stays": [("ST", ("sweep", "accuracy"), [1.0, 0.9, 0.8])]}),
+    "at_fits": ("fits", {"short": [("AT", (END, "pgd", "accuracy", -1), 0.9)]}),
+    "at_collapses": ("holds", {"other": [("AT", (END, "pgd", "nc3", -1), 0.5)]}),
+    "simplices_agree": (
+        "one",
+        {
+            "near": [("AT", (END, "pgd", "nc2_angles", -1), 0.15)],
+            "apart": [("AT", (END, "alignment", -1), 1.5)],
+        },
+    ),
+    "at_keeps_variance": ("more", {"mixed": [("AT", (END, "clean", "nc1", -1), 0.1)]}),
+    "ncc_is_robust": ("same", {"less": [("AT", (END, "pgd", "ncc_accuracy", -1), 0.5)]}),
+    "trades_beside_at": (
+        "further",
+        {
+            "closer": [("TRADES", (END, points, "nc1", -1), 0.1) for points in ("clean", "pgd")],
+            "mixed": [("TRADES", (END, "pgd", "nc1", -1), 0.1)],
+        },
+    ),
+    "freezing_hinders": (
+        "mixed",
+        {
+            "further": [
+                (FROZEN, (END, points, name, -1), 9.0)
+                for points in ("clean", "pgd")
+                for name in ("nc2_norms", "nc2_angles", "nc3")
+            ]
+        },
+    ),
+    "trades_converges": ("both", {"one": [(FROZEN, ("history", "loss"), [0.5] * 20)]}),
+    "depth": ("holds", {"other": [("ST", ("layers", "clean", "nc1"), [1.0, 2.0, 3.0, 4.0])]}),
+    "early_layers_beside_pixels": (
+        "something",
+        {"nothing": [("ST", ("baselines", "layers", "pgd"), [0.69] * 4)]},
+    ),
+    "depth_of_robust_networks": ("told", {}),
+    "early_layers_attacked": (
+        "lost",
+        {
+            "kept": [("ST", ("stronger", "layers", "ncc_accuracy"), [0.6, 0.1, 0.0, 0.0])],
+            "gone": [("ST", ("stronger", "layers", "ncc_accuracy"), [0.02, 0.0, 0.0, 0.0])],
+        },
+    ),
+    "stronger_finds": (
+        "little",
+        {"much": [("AT", ("stronger", "end", "pgd"), {"accuracy": 0.5})]},
+    ),
+    "longer_targets": (
+        "more",
+        {"same": [("ST", ("stronger", "leaping", "targeted_success"), 0.6)]},
+    ),
+}
+
+
+def test_every_finding_and_every_outcome_is_tried():
+    assert list(OUTCOMES) == list(FINDINGS)
+    for name, (first, others) in OUTCOMES.items():
+        assert {first, *others} == set(FINDINGS[name].texts)
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_a_sentence_follows_the_records(records, name):
+    first, _ = OUTCOMES[name]
+    outcome, values = FINDINGS[name].outcome(records)
+    assert outcome == first
+    assert say(records, name) == FINDINGS[name].texts[first].format(**values)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"), [(n, outcome) for n, (_, rest) in OUTCOMES.items() for outcome in rest]
+)
+def test_other_records_get_another_sentence(records, name, outcome):
+    for title, path, value in OUTCOMES[name][1][outcome]:
+        put(records[title][0], path, value)
+    assert FINDINGS[name].outcome(records)[0] == outcome
+    assert "{" not in say(records, name)
+
+
+@pytest.mark.parametrize("name", FINDINGS)
+def test_no_gap_of_a_sentence_stays_open_and_none_is_made_up(records, name):
+    """Every number comes from the records: texts hold no digits but those of names and bounds."""
+    values = FINDINGS[name].outcome(records)[1]
+    for text in FINDINGS[name].texts.values():
+        gaps = {gap for _, gap, _, _ in string.Formatter().parse(text) if gap}
+        assert gaps <= values.keys()
+        rest = re.sub(
+            r"\{\w+\}|NC[1-4]|C1?\d|\(K−1\)|/255|1\.57 apart|99 of 100|1 %|PGD", "", text
+        )
+        assert not re.search(r"\d", rest), rest
+
+
+def test_what_was_not_measured_is_said(records):
+    assert say({"ST": records["ST"]}, "at_fits") == NOTHING
+    del records["ST"][0].measured["changed"]
+    assert say(records, "points_leap") == NOTHING
+    with pytest.raises(ValueError, match="no finding 'leap'; there are st_fits, "):
+        say(records, "leap")
+
+
+def test_numbers_go_from_the_lowest_to_the_highest_seed():
+    found = by_title(*seed_of_all(0), *seed_of_all(1))
+    put(found["AT"][1], (END, "pgd", "nc1", -1), 8.0)
+    put(found["TRADES"][1], (END, "pgd", "nc1", -1), 4.0)
+    assert FINDINGS["trades_beside_at"].outcome(found)[1]["attacked"] == "0.5 to 6.2"
+
+
+def test_a_summary_has_every_claim_once_and_changes_are_named(records):
+    judged = judge(records)
+    assert summary(judged) == f"Hold: {', '.join(v.claim.id for v in judged)}."
+    title, path, value = BREAKS["C6"]
+    put(records[title][0], path, value)
+    after = judge(records)
+    assert summary(after).endswith(" Do not hold here: C6.")
+    assert changes(judged, judged) == "No verdict changes."
+    assert changes(judged, after) == "Verdicts change: C6 (holds → does not hold here)."
+    del records["AT"]
+    assert "Were not measured: C7, C8, C9, C10, C13." in summary(judge(records))
+
+
+def test_every_finding_can_be_said_of_every_scale_of_the_book(monkeypatch):
+    monkeypatch.delenv("RNC_RECORDS", raising=False)
+    monkeypatch.setattr(folders, "store", lambda: Path("/nowhere"))
+    said = 0
+    for found in by_scale(store.published_records()).values():
+        assert summary(judge(found))
+        for name, finding in FINDINGS.items():
+            text = say(found, name)
+            assert "nan" not in text, (name, text)
+            if any(method.title not in found for method in finding.needs):
+                assert text == NOTHING
+            said += text != NOTHING
+    assert said > 40
+
+
+COMPARATIVE = re.compile(
+    r"\b(rises?|falls?|larger|smaller|higher|lower|closer|further|stays?|collapses|leaps? to|"
+    r"shorter|longer|almost|orders of magnitude|several times|\d+ times|more robust|as far as)\b"
+)
+# what is no finding: definitions, questions and settings
+ALLOWED = (
+    "A ratio above 1 says how many times further from collapse",
+    "number of seeds at which it is further",
+    "A verdict that stays is not an artefact",
+)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "notebooks").glob("0[2-9]*.md")), ids=lambda path: path.stem
+)
+def test_chapters_state_no_findings_of_their_own(path):
+    """Between head and what differs from the paper, prose neither compares nor counts."""
+    text = path.read_text(encoding="utf-8")
+    text = text.split("(globals())")[1].split("## What differs from the paper")[0]
+    prose = re.sub(r"```\{(code-cell|math)\}.*?```", "", text, flags=re.S)
+    paragraphs = (" ".join(p.split()) for p in prose.split("\n\n"))
+    found = [
+        p
+        for p in paragraphs
+        if COMPARATIVE.search(p) and not any(allowed in p for allowed in ALLOWED)
+    ]
+    assert found == []
