@@ -30,7 +30,7 @@ def test_buttons_appear_with_the_address_of_the_repository():
 @pytest.mark.parametrize(
     ("chapter", "injected", "said"),
     [
-        ("02_standard_training", "", "Preset `quick`: digits; VGG11 of width 8; 130 (ST)"),
+        ("02_standard_training", "", "Preset `quick`: digits; VGG11 of width 8; 130 epochs"),
         (
             "03_attacks",
             'preset = "paper"\nepochs = 100',
@@ -141,3 +141,10 @@ def test_a_chapter_that_fails_stops_the_others(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="0"):
         book.render(Study.of(), {})
     assert len(begun) < len(book.chapters())
+
+
+def test_the_readme_says_what_the_committed_records_say(monkeypatch):
+    monkeypatch.delenv("RNC_RECORDS", raising=False)
+    readme = (book.ROOT / "README.md").read_text(encoding="utf-8")
+    assert book.with_findings(readme) == readme
+    assert "NC1/(K−1)" in readme

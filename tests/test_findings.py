@@ -197,15 +197,16 @@ def test_numbers_go_from_the_lowest_to_the_highest_seed():
 
 def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     judged = judge(records)
-    assert summary(judged) == f"Hold: {', '.join(v.claim.id for v in judged)}."
+    named = (f"{v.claim.id} ({v.claim.title}; 1 seed)" for v in judged)
+    assert summary(judged) == f"Hold: {', '.join(named)}."
     title, path, value = BREAKS["C6"]
     put(records[title][0], path, value)
     after = judge(records)
-    assert summary(after).endswith(" Do not hold here: C6.")
+    assert summary(after).endswith(" Do not hold here: C6 (attacks prefer some classes; 1 seed).")
     assert changes(judged, judged) == "No verdict changes."
     assert changes(judged, after) == "Verdicts change: C6 (holds → does not hold here)."
     del records["AT"]
-    assert "Were not measured: C7, C8, C9, C10, C13." in summary(judge(records))
+    assert "Were not measured: C7 (AT collapses, attacked or not), C8 " in summary(judge(records))
 
 
 def test_every_finding_can_be_said_of_every_scale_of_the_book(monkeypatch):

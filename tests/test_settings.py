@@ -33,6 +33,10 @@ from rnc.study.settings import (
         ({"precision": "float16"}, "precision must be one of float32, bfloat16; got 'float16'"),
         ({"model": "vgg12"}, r"model must be one of .*did you mean vgg11\?"),
         ({"width": 0}, "width must be a whole number, at least 1; got 0"),
+        (
+            {"dataset": "cifar100", "width": 12},
+            "width must give at least 99 features, .* 100 classes .*; got 12, which gives 96",
+        ),
         ({"width": 2.5}, "width must be a whole number"),
         ({"norm": "l3"}, "norm must be one of linf, l2; got 'l3'"),
         ({"eps": -1}, "eps must be a number in units of 1/255, at least 0; got -1"),
@@ -329,3 +333,12 @@ def test_a_caption_names_an_attack_that_is_not_the_papers():
     assert "evaluation attack" not in study.caption()
     longer = Study.of("paper", device="cpu", steps=50)
     assert longer.caption().endswith("evaluation attack and measured points.")
+
+
+def test_a_caption_speaks_of_the_methods_that_a_figure_shows():
+    study = Study.of()
+    assert "130 (ST) or 65 (others) epochs" in study.caption()
+    assert "; 130 epochs; " in study.caption("st")
+    assert "training attack" not in study.caption("st")
+    assert "; 65 epochs; " in study.caption("at", "trades")
+    assert str(study) in study.caption()

@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -29,10 +30,13 @@ from plotly.offline import get_plotlyjs
 
 from rnc.errors import UserError
 from rnc.show import explorer, plots, tables
+from rnc.study import findings
 from rnc.study.data import DATASETS
 from rnc.study.folders import CHECKOUT as ROOT
-from rnc.study.records import records, scales
+from rnc.study.methods import METHODS
+from rnc.study.records import by_scale, records, scales
 from rnc.study.settings import Study
+from rnc.study.store import published_records
 
 NOTEBOOKS = ROOT / "notebooks"
 SOURCE = ROOT / "_build" / "source"
@@ -180,6 +184,17 @@ def refresh() -> None:
         nbformat.write(notebook, path)
         print(f"refreshed {path.stem}", flush=True)
     _draw_hero(Study.of(), ROOT / "book" / "_static")  # for the README
+    readme = ROOT / "README.md"
+    readme.write_text(with_findings(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    print("refreshed README")
+
+
+def with_findings(readme: str) -> str:
+    """The README with what the committed records say between its two marks."""
+    lines = findings.overview(by_scale(published_records())).splitlines()
+    block = "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+    marks = r"(?<=<!-- findings: written by make notebooks -->\n).*?(?=<!-- end of findings -->)"
+    return re.sub(marks, lambda _: f"{block}\n", readme, flags=re.S)
 
 
 def _fragments(study: Study) -> dict[str, str]:
@@ -256,7 +271,10 @@ def _setting(notebook: nbformat.NotebookNode) -> str:
         return ""
     study = Study.from_notebook(parameters)
     if "model" in parameters:
-        return study.caption()
+        source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+        titles = re.search(r'rnc\.records\(study((?:, "[^"]+")*)', source)
+        names = {method.title: method.name for method in METHODS.values()}
+        return study.caption(*(names[t] for t in re.findall(r'"([^"]+)"', titles[1])))
     dataset = study.base.dataset  # of a network of its own
     title = DATASETS[dataset].title if dataset in DATASETS else dataset
     return f"{title}; {study.evaluation}."

@@ -34,9 +34,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
-from rnc.models import MODELS
+from rnc.models import num_features
 from rnc.study import nulls
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
 from rnc.study.record import NotMeasured, Record
@@ -86,7 +85,7 @@ class Claim:
     """A claim of the paper.
 
     Attributes:
-        id, statement: its name here, and what it says.
+        id, title, statement: its number here, a few words, and what it says.
         source: where the paper says it.
         chapter: in which it is tested.
         needs: methods whose networks it is about.
@@ -95,6 +94,7 @@ class Claim:
     """
 
     id: str
+    title: str
     statement: str
     source: str
     chapter: str
@@ -393,13 +393,7 @@ def _count(method: Method, seed: Seed) -> tuple[int, int, int]:
     record = seed[method.title]
     points = int(record.per_class("predicted_counts").sum())
     training = record.training
-    return points, record.num_classes, _num_features(training.model, training.width)
-
-
-@functools.cache
-def _num_features(model: str, width: int) -> int:
-    with torch.device("meta"):
-        return MODELS[model](2, width).classifier.in_features
+    return points, record.num_classes, num_features(training.model, training.width)
 
 
 def _null_nc1(method: Method) -> Value:
@@ -494,6 +488,7 @@ def _converged(method: Method) -> tuple[Condition, ...]:
 CLAIMS = (
     Claim(
         "C1",
+        "ST collapses",
         "Standard training ends in neural collapse, NC1 to NC4, on clean points.",
         "figure 2, left",
         "02_standard_training",
@@ -502,6 +497,7 @@ CLAIMS = (
     ),
     Claim(
         "C2",
+        "noise is harmless to ST",
         "Gaussian noise of the attack's size leaves the collapse of ST nearly intact.",
         "figure 2, left",
         "02_standard_training",
@@ -530,6 +526,7 @@ CLAIMS = (
     ),
     Claim(
         "C3",
+        "attacks break the collapse of ST",
         "Under PGD neither variability collapse nor a simplex remains of ST.",
         "figures 1 and 2, left",
         "03_attacks",
@@ -548,6 +545,7 @@ CLAIMS = (
     ),
     Claim(
         "C4",
+        "attacked points leap",
         "Attacked points of ST leap: those that get another label gather at the clean vertex of "
         "that label.",
         "figures 3 and 4, left",
@@ -581,6 +579,7 @@ CLAIMS = (
     ),
     Claim(
         "C5",
+        "targeted points land further off",
         "Targeted attacks that arrive are at the target's vertex too, at a larger angle than "
         "untargeted ones.",
         "figure 4, left",
@@ -611,6 +610,7 @@ CLAIMS = (
     ),
     Claim(
         "C6",
+        "attacks prefer some classes",
         "Untargeted attacks prefer some classes: predicted labels are far from uniform.",
         "figure 3",
         "03_attacks",
@@ -628,6 +628,7 @@ CLAIMS = (
     ),
     Claim(
         "C7",
+        "AT collapses, attacked or not",
         "Adversarial training ends in neural collapse on clean and on attacked points.",
         "figure 2, right",
         "04_adversarial_training",
@@ -636,6 +637,7 @@ CLAIMS = (
     ),
     Claim(
         "C8",
+        "its two simplices are one",
         "The clean and the attacked simplex of AT are aligned.",
         "figure 4, right",
         "04_adversarial_training",
@@ -657,6 +659,7 @@ CLAIMS = (
     ),
     Claim(
         "C9",
+        "AT keeps more variance than ST",
         "AT keeps a higher variance within classes than ST.",
         "figure 2",
         "04_adversarial_training",
@@ -681,6 +684,7 @@ CLAIMS = (
     ),
     Claim(
         "C10",
+        "its NCC classifier is robust",
         "The nearest-class-centre classifier of AT is as robust as the network.",
         "section on the NCC classifier",
         "04_adversarial_training",
@@ -708,6 +712,7 @@ CLAIMS = (
     ),
     Claim(
         "C11",
+        "TRADES as released forms no simplices",
         "TRADES, as the released code runs it with BatchNorm frozen, converges and forms no "
         "simplices.",
         "figure 5",
@@ -718,6 +723,7 @@ CLAIMS = (
     ),
     Claim(
         "C11o",
+        "TRADES as published forms none",
         "The same of TRADES as its authors published it.",
         "figure 5",
         "05_trades",
@@ -727,6 +733,7 @@ CLAIMS = (
     ),
     Claim(
         "C12",
+        "early layers stay reliable",
         "Collapse grows with depth on clean points; under attack early layers of ST keep a "
         "simplex and a reliable NCC classifier, and late layers lose both.",
         "section on layers",
@@ -773,6 +780,7 @@ CLAIMS = (
     ),
     Claim(
         "C13",
+        "noise is harmless to AT",
         "The collapse of AT is the same on clean and on Gaussian points.",
         "figure 2, right",
         "04_adversarial_training",

@@ -28,6 +28,8 @@ from rnc.study.record import NotMeasured
 from rnc.study.records import Records
 
 NOTHING = "This was not measured here."
+# what stands in the README
+SHOWN = ("points_leap", "at_collapses", "trades_beside_at", "early_layers_beside_pixels")
 
 Outcome = tuple[str, dict[str, str]]  # which of the texts, and what stands in its gaps
 
@@ -110,9 +112,15 @@ def summary(judged: Iterable[Verdict]) -> Text:
     }
     parts = []
     for answer, words in said.items():
-        if ids := [v.claim.id for v in judged if v.verdict == answer]:
-            parts.append(f"{words[0].upper()}{words[1:]}: {', '.join(ids)}.")
+        if named := [_named(v) for v in judged if v.verdict == answer]:
+            parts.append(f"{words[0].upper()}{words[1:]}: {', '.join(named)}.")
     return Text(" ".join(parts))
+
+
+def _named(verdict: Verdict) -> str:
+    count = verdict.values.shape[1]
+    seeds = f"; {count} seed{'s' * (count > 1)}" if count else ""
+    return f"{verdict.claim.id} ({verdict.claim.title}{seeds})"
 
 
 def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
@@ -123,6 +131,17 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
         if a.verdict != b.verdict
     ]
     return Text(f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
+
+
+def overview(found: dict[str, Records]) -> Text:
+    """Of each scale the verdicts, and of the longest training what else it shows; a list."""
+    lines = []
+    for name, records in found.items():
+        lines.append(f"- **{name}.** {summary(judge(records))}")
+    if lines:
+        said = (FINDINGS[name].say(records) for name in SHOWN)
+        lines[-1] += " " + " ".join(text for text in said if text != NOTHING)
+    return Text("\n".join(lines))
 
 
 # Words and numbers ---------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from rnc.errors import ParameterError, check_number, check_one_of, check_whole
-from rnc.models import MODELS
+from rnc.models import MODELS, num_features
 from rnc.study import notebook
 from rnc.study.data import DATASETS, FOLDER
 from rnc.study.methods import METHODS, ST, Method
@@ -186,11 +186,26 @@ class Training:
             object.__setattr__(self, name, float(getattr(self, name)))
         if not self.momentum:
             raise ParameterError(f"momentum must be more than 0; got {self.momentum!r}")
+        self._check_features()
         if (self.attack is None) != (self.method.perturb is None):
             raise ParameterError(
                 f"method {self.method.name!r} "
                 + ("takes no attack" if self.attack else "needs an attack")
             )
+
+    def _check_features(self) -> None:
+        """K means need K - 1 dimensions for a simplex."""
+        if self.dataset in DATASETS:
+            features, classes = (
+                num_features(self.model, self.width),
+                DATASETS[self.dataset].classes,
+            )
+            if features < classes - 1:
+                raise ParameterError(
+                    f"width must give at least {classes - 1} features, for there is no simplex of "
+                    f"{classes} classes in fewer dimensions; got {self.width!r}, which gives "
+                    f"{features}"
+                )
 
     @classmethod
     def from_json(cls, stored: dict) -> Training:
@@ -392,21 +407,28 @@ class Study:
         return [self.training(method, seed) for method in methods or COMPARED]
 
     def __str__(self) -> str:
-        scale = self.base.scale
-        if self.st_epochs:
-            both = f"{self.st_epochs} (ST) or {self.base.epochs} (others) epochs"
-            scale = scale.replace(f"{self.base.epochs} epochs", both)
+        return self._described(self.trainings())
+
+    def _described(self, trainings: list[Training]) -> str:
+        lengths = sorted({(t.epochs, t.method is ST) for t in trainings}, reverse=True)
+        epochs = f"{lengths[0][0]} epochs"
+        if len({length for length, _ in lengths}) > 1:
+            named = (f"{length} ({'ST' if st else 'others'})" for length, st in lengths)
+            epochs = f"{' or '.join(named)} epochs"
+        scale = self.base.scale.replace(f"{self.base.epochs} epochs", epochs)
         return f"{scale}; {self.evaluation}; {named_seeds(self.seeds)}"
 
-    def caption(self) -> str:
-        """What every figure says of its setting, with the points that differ from the paper."""
-        differs = list(dict.fromkeys(name for t in self.trainings() for name in t.deviations()))
+    def caption(self, *methods: str) -> str:
+        """What a figure of some methods, by name, says of its setting, with the points that differ
+        from the paper; none given: those of COMPARED."""
+        trainings = self.trainings(*methods)
+        differs = list(dict.fromkeys(name for t in trainings for name in t.deviations()))
         evaluation = self.evaluation
         paper = PAPER_ATTACK[evaluation.attack.norm]
         differs += ["evaluation attack"] * (evaluation.attack != paper)
         differs += ["measured points"] * (evaluation.per_class is not None)
         last = f" Differs from the paper in {_listed(differs)}." if differs else ""
-        return f"Preset `{self.preset}`: {self}.{last}"
+        return f"Preset `{self.preset}`: {self._described(trainings)}.{last}"
 
 
 def named_seeds(seeds: Iterable[int]) -> str:

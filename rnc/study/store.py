@@ -135,7 +135,7 @@ def published_records() -> list[Record]:
             except (KeyError, TypeError, StopIteration, ParameterError) as error:
                 warnings.warn(f"{place} cannot be read ({error!r})", stacklevel=2)
             else:
-                found.append(_fullest(request, *_roots()))
+                found.append(_known(request, folders.published()))
     return found
 
 
