@@ -14,9 +14,9 @@ from torch import Tensor
 def cdnv(features: Tensor, labels: Tensor, means: Tensor) -> float:
     """Class-distance normalised variance (Galanti et al. 2022), the mean over pairs of classes of
 
-        (Var_i + Var_j) / (2 |mu_i - mu_j|^2),
+        (Var_i + Var_j) / (2 d(mu_i, mu_j)^2),
 
-    Var_c being the mean squared distance of the points of a class from its mean. Unlike NC1 it
+    d being the distance and Var_c its mean square from the mean of a class. Unlike NC1 it
     inverts no covariance, so that directions in which the means hardly differ do not rule it.
 
     Args:

@@ -289,7 +289,7 @@ def test_a_claim_must_hold_at_every_seed():
     (alone,) = judge(by_title(good), "C6")
     assert alone.at_seeds == "holds (1 seed)"
     (verdict,) = judge(by_title(good, worse), "C6")
-    assert verdict.at_seeds == "partly (1 of 2 seeds)"
+    assert verdict.at_seeds == "partly (all tests at 1 of 2 seeds)"
     (twice,) = judge(by_title(good, record("st", GOOD, GONE, seed=1)), "C6")
     assert twice.at_seeds == "holds (2 seeds)"
 
@@ -298,7 +298,7 @@ def test_where_it_applies_at_some_seeds_it_is_judged_by_those():
     good, other = (record("st", GOOD, GONE, seed) for seed in (0, 1))
     put(other, ("trajectory", "pgd", "accuracy", -1), 0.9)
     (verdict,) = judge(by_title(good, other), "C6")
-    assert verdict.at_seeds == "holds (1 of 2 seeds)"
+    assert verdict.at_seeds == "holds (1 of 2 seeds, not applicable at the others)"
     assert verdict.failing_premises() == ["ST: share of accuracy left by the attack ≤ 0.5"]
 
 

@@ -41,6 +41,10 @@ def records():
                 },
             }
         )
+        geometry = one.measured["geometry"]["values"]
+        geometry |= {"clean": {"cdnv": 0.1}, "pgd": {"cdnv": 0.9}}
+        for points in ("clean", "pgd"):
+            one.measured["trajectory"]["values"][points]["between"] = [1.0, 1.0]
         one.measured["baselines"]["values"]["pixels"] = {"clean": 0.8, "pgd": 0.4}
     for method, nc1 in (("AT", 0.8), ("TRADES", 5.0), ("TRADES (frozen BN)", 9.0)):
         put(found[method][0], ("trajectory", "pgd", "nc1", -1), nc1)
@@ -69,6 +73,10 @@ OUTCOMES = {
         },
     ),
     "noise_is_harmless": ("intact", {"brittle": [("ST", (END, "gauss", "nc1", -1), 5.0)]}),
+    "beside_nc1": (
+        "exaggerates",
+        {"agrees": [("ST", (END, "pgd", "within", -1), 1000.0)]},
+    ),
     "points_leap": (
         "leap",
         {

@@ -213,6 +213,57 @@ def landing(record: Record) -> Figure:
 
 
 @_styled
+def leap_or_scatter(records: Records) -> Figure:
+    """Points whose label the attack changed beside scatter, sorted by the same classifier: angle
+    and length of the groups' means, mean over classes, and NC1/(K - 1) of the groups."""
+    (title, seeds), *_ = records.items()
+    groups = {"pgd": title, "scatter_in_span": "scatter, span", "scatter": "scatter, all"}
+    panels = {
+        "angle": "Angle to the clean vertex (rad)",
+        "length": "Length / that of the vertex",
+        "nc1": "NC1/(K−1) by predicted label",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(6.6, 2.1), sharey=True)
+    for axis, (measure, name) in zip(axes, panels.items(), strict=True):
+        for height, group in enumerate(groups):
+            values = [np.nanmean(record.changed(group, measure)) for record in seeds]
+            colour = _colour(title) if group == "pgd" else GREY
+            axis.plot(values, [height] * len(values), "o" if group == "pgd" else "s", color=colour)
+        axis.set_title(name)
+        axis.set_yticks(range(len(groups)), groups.values())
+        axis.set_ylim(len(groups) - 0.5, -0.5)
+        if measure == "nc1":
+            axis.set_xscale("log")
+        else:
+            axis.set_xlim(left=0)
+    return figure
+
+
+@_styled
+def without_learning(records: Records) -> Figure:
+    """NCC accuracy under attack at every layer, trained, before training, and of the pixels."""
+    (title, seeds), *_ = records.items()
+    names = seeds[0].layers["names"]
+    figure, axis = plt.subplots(figsize=(5.4, 2.9))
+    before = [record.untrained("pgd") for record in seeds]
+    pixels = [record["baselines"]["pixels"]["pgd"] for record in seeds]
+    trained = [record.layer_curve("pgd", "ncc_accuracy") for record in seeds]
+    _line(axis, range(len(names)), trained, title, "pgd")
+    axis.plot(range(len(names)), np.mean(before, 0), ":s", color=GREY)
+    axis.axhline(np.mean(pixels), color=GREY, linewidth=1)
+    axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    axis.set_ylabel("NCC accuracy under PGD")
+    axis.set_ylim(-0.03, 1.03)
+    shown = [
+        Line2D([], [], color=_colour(title), linestyle="--", marker="^", label=title),
+        Line2D([], [], color=GREY, linestyle=":", marker="s", label="before training"),
+        Line2D([], [], color=GREY, linewidth=1, label="pixels"),
+    ]
+    figure.legend(handles=shown, loc="outside upper center", ncols=3)
+    return figure
+
+
+@_styled
 def eps_sweep(records: Records) -> Figure:
     """Accuracy, NC1, equiangularity and leap angle against the radius of the attack."""
     panels = {

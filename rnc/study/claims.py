@@ -158,13 +158,12 @@ class Verdict:
         count = self.values.shape[1]
         if not count:
             return OPEN
-        seeds = f"{count} seed{'s' * (count > 1)}"
-        applies = int(self.applicable.sum())
-        if self.verdict in (HOLDS, NOT_APPLICABLE):
-            of = f"{applies} of " if 0 < applies < count else ""
-        else:
-            of = f"{int(self.held().all(0).sum())} of " if count > 1 else ""
-        return f"{self.verdict} ({of}{seeds})"
+        seeds, applies = f"{count} seed{'s' * (count > 1)}", int(self.applicable.sum())
+        if 0 < applies < count:
+            seeds = f"{applies} of {seeds}, not applicable at the others"
+        if self.verdict == PARTLY and (full := int(self.held().all(0).sum())):
+            seeds = f"all tests at {full} of {seeds}"
+        return f"{self.verdict} ({seeds})"
 
     def missed(self) -> list[str]:
         """Conditions that fail at a seed, and whether they fail in the claim's direction: on its

@@ -256,6 +256,31 @@ def noise_is_harmless(seeds: list[Seed]) -> Outcome:
     }
 
 
+@finding(
+    ST,
+    exaggerates="""Not every measure sees the same: the attack multiplies NC1 by {nc1}, but Tr
+        Σ_W / Tr Σ_B by {traces} and CDNV by {cdnv}. NC1 weighs each direction by the inverse of
+        the variance between classes there, so that directions in which the attacked means
+        hardly differ rule it.""",
+    agrees="""The attack multiplies NC1 by {nc1}, Tr Σ_W / Tr Σ_B by {traces} and CDNV by
+        {cdnv}: the measures of variability agree.""",
+)
+def beside_nc1(seeds: list[Seed]) -> Outcome:
+    def times(value: Callable[[str], np.ndarray]) -> np.ndarray:
+        return value("pgd") / value("clean")
+
+    nc1 = times(lambda points: _ends(seeds, ST, points, "nc1"))
+    traces = times(
+        lambda points: _ends(seeds, ST, points, "within") / _ends(seeds, ST, points, "between")
+    )
+    cdnv = times(lambda points: np.array([s[ST.title].geometry(points, "cdnv") for s in seeds]))
+    return "exaggerates" if (nc1 > 2 * traces).all() else "agrees", {
+        "nc1": _range(nc1),
+        "traces": _range(traces),
+        "cdnv": _range(cdnv),
+    }
+
+
 # Leaping -------------------------------------------------------------------------------------
 
 
