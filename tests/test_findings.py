@@ -203,6 +203,15 @@ def test_numbers_go_from_the_lowest_to_the_highest_seed():
     assert FINDINGS["trades_beside_at"].outcome(found)[1]["attacked"] == "0.5 to 6.2"
 
 
+def test_seeds_that_lack_a_measurement_are_left_out_and_counted(records):
+    found = by_title(*seed_of_all(0), *seed_of_all(1))
+    del found["AT"][1].measured["geometry"]
+    assert say(found, "ncc_is_robust").endswith(" (Measured at 1 of 2 seeds.)")
+    assert not say(found, "at_collapses").endswith("seeds.)")
+    del records["ST"][0].measured["baselines"]  # which C12 needs
+    assert say(records, "depth") == NOTHING
+
+
 def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     judged = judge(records)
     named = (f"{v.claim.id} ({v.claim.title}; 1 seed)" for v in judged)

@@ -192,7 +192,12 @@ def refresh() -> None:
 def with_findings(readme: str) -> str:
     """The README with what the committed records say between its two marks."""
     lines = findings.overview(by_scale(published_records())).splitlines()
-    block = "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
+    block = "\n".join(
+        line
+        if line[:1] == "|"
+        else textwrap.fill(line, 100, subsequent_indent="  " * (line[:1] == "-"))
+        for line in lines
+    )
     marks = r"(?<=<!-- findings: written by make notebooks -->\n).*?(?=<!-- end of findings -->)"
     return re.sub(marks, lambda _: f"{block}\n", readme, flags=re.S)
 

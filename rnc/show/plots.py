@@ -219,11 +219,11 @@ def leap_or_scatter(records: Records) -> Figure:
     (title, seeds), *_ = records.items()
     groups = {"pgd": title, "scatter_in_span": "scatter, span", "scatter": "scatter, all"}
     panels = {
-        "angle": "Angle to the clean vertex (rad)",
-        "length": "Length / that of the vertex",
-        "nc1": "NC1/(K−1) by predicted label",
+        "angle": "Angle to the\nclean vertex (rad)",
+        "length": "Length / that\nof the vertex",
+        "nc1": "NC1/(K−1) by\npredicted label",
     }
-    figure, axes = plt.subplots(1, 3, figsize=(6.6, 2.1), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.3), sharey=True)
     for axis, (measure, name) in zip(axes, panels.items(), strict=True):
         for height, group in enumerate(groups):
             values = [np.nanmean(record.changed(group, measure)) for record in seeds]

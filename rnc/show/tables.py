@@ -19,14 +19,6 @@ CLASSES = {  # of book.css
     NOT_APPLICABLE: "rnc-open",
     OPEN: "rnc-open",
 }
-SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", NOT_APPLICABLE: "○", OPEN: "–"}
-
-
-def sign(verdict: Verdict) -> str:
-    """Of a verdict's answer; in brackets where a single seed stands behind it."""
-    sign = SIGNS[verdict.verdict]
-    return f"({sign})" if verdict.values.shape[1] == 1 else sign
-
 
 _templates = jinja2.Environment(
     loader=jinja2.PackageLoader("rnc.show"),
@@ -35,7 +27,7 @@ _templates = jinja2.Environment(
     lstrip_blocks=True,
     undefined=jinja2.StrictUndefined,
 )
-_templates.globals |= {"classes": CLASSES, "sign": sign, "holds": HOLDS, "fails": FAILS}
+_templates.globals |= {"classes": CLASSES, "holds": HOLDS, "fails": FAILS}
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ from rnc.study.records import Records
 
 HOLDS, PARTLY, FAILS = "holds", "partly", "does not hold here"
 NOT_APPLICABLE, OPEN = "not applicable", "not measured"
+SIGNS = {HOLDS: "✓", PARTLY: "◐", FAILS: "✗", NOT_APPLICABLE: "○", OPEN: "–"}
 
 Seed = dict[str, Record]  # by title of the method, the records of one seed
 Value = Callable[[Seed], float]
@@ -151,6 +152,12 @@ class Verdict:
     def verdict(self) -> str:
         """The answer at the bounds as they were chosen."""
         return self.answer()
+
+    @property
+    def sign(self) -> str:
+        """Of the verdict; in brackets where a single seed stands behind it."""
+        sign = SIGNS[self.verdict]
+        return f"({sign})" if self.values.shape[1] == 1 else sign
 
     @property
     def at_seeds(self) -> str:

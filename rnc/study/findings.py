@@ -52,16 +52,32 @@ class Finding:
 
     def outcome(self, records: Records) -> Outcome | None:
         """What it finds in some records; None where a network or a measurement is not there."""
-        seeds = [s for s in by_seed(records) if all(m.title in s for m in self.needs)]
-        try:
-            return self.look(seeds) if seeds else None
-        except NotMeasured:
-            return None
+        seeds = self.seeds(records)
+        return self.look(seeds) if seeds else None
 
     def say(self, records: Records) -> str:
-        """Its sentence."""
+        """Its sentence, and how many of the seeds it is about if not about all."""
         found = self.outcome(records)
-        return NOTHING if found is None else self.texts[found[0]].format(**found[1])
+        if found is None:
+            return NOTHING
+        count, total = len(self.seeds(records)), len(by_seed(records))
+        some = f" (Measured at {count} of {total} seeds.)" if count < total else ""
+        return self.texts[found[0]].format(**found[1]) + some
+
+    def seeds(self, records: Records) -> list[Seed]:
+        """Those of which everything is there that it looks at."""
+        return [
+            seed
+            for seed in by_seed(records)
+            if all(m.title in seed for m in self.needs) and self._measured(seed)
+        ]
+
+    def _measured(self, seed: Seed) -> bool:
+        try:
+            self.look([seed])
+        except NotMeasured:
+            return False
+        return True
 
 
 FINDINGS: dict[str, Finding] = {}
@@ -118,7 +134,7 @@ def summary(judged: Iterable[Verdict]) -> Text:
 
 
 def _named(verdict: Verdict) -> str:
-    count = verdict.values.shape[1]
+    count = int(verdict.applicable.sum()) or verdict.values.shape[1]
     seeds = f"; {count} seed{'s' * (count > 1)}" if count else ""
     return f"{verdict.claim.id} ({verdict.claim.title}{seeds})"
 
@@ -134,13 +150,18 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
 
 
 def overview(found: dict[str, Records]) -> Text:
-    """Of each scale the verdicts, and of the longest training what else it shows; a list."""
-    lines = []
-    for name, records in found.items():
-        lines.append(f"- **{name}.** {summary(judge(records))}")
-    if lines:
-        said = (FINDINGS[name].say(records) for name in SHOWN)
-        lines[-1] += " " + " ".join(text for text in said if text != NOTHING)
+    """A table of claims and scales in Markdown, and what else the longest training shows."""
+    names = [chr(ord("A") + number) for number in range(len(found))]
+    judged = [judge(records) for records in found.values()]
+    lines = [f"| claim | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for verdicts in zip(*judged, strict=True):
+        cells = (f"{v.sign} {int(v.applicable.sum()) or ''}".strip() for v in verdicts)
+        claim = verdicts[0].claim
+        lines.append(f"| {claim.id}: {claim.title} | {' | '.join(cells)} |")
+    lines += ["", *(f"- {name}: {scale}" for name, scale in zip(names, found, strict=True)), ""]
+    *_, longest = found.values()
+    said = (FINDINGS[name].say(longest) for name in SHOWN)
+    lines.append(f"At scale {names[-1]}: " + " ".join(text for text in said if text != NOTHING))
     return Text("\n".join(lines))
 
 
@@ -173,7 +194,10 @@ def _verdict(seeds: list[Seed], claim: str) -> Verdict:
     for seed in seeds:
         for title, record in seed.items():
             records.setdefault(title, []).append(record)
-    return judge(records, claim)[0]
+    (verdict,) = judge(records, claim)
+    if not verdict.values.size:
+        raise NotMeasured(f"{claim} was not measured")
+    return verdict
 
 
 def _met(verdict: Verdict) -> dict[str, str]:
