@@ -200,7 +200,7 @@ def test_numbers_go_from_the_lowest_to_the_highest_seed():
     found = by_title(*seed_of_all(0), *seed_of_all(1))
     put(found["AT"][1], (END, "pgd", "nc1", -1), 8.0)
     put(found["TRADES"][1], (END, "pgd", "nc1", -1), 4.0)
-    assert FINDINGS["trades_beside_at"].outcome(found)[1]["attacked"] == "0.5 to 6.2"
+    assert FINDINGS["trades_beside_at"].outcome(found)[1]["attacked"] == "0.50–6.2"
 
 
 def test_seeds_that_lack_a_measurement_are_left_out_and_counted(records):

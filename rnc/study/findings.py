@@ -172,11 +172,11 @@ def _range(values: Iterable[float], form: str = "") -> str:
     """One number, or the lowest and the highest over seeds; two digits if no form is given."""
     values = np.array(list(values), float)
     low, high = (_number(value, form) for value in (values.min(), values.max()))
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low}–{high}"
 
 
 def _number(value: float, form: str) -> str:
-    return f"{value:{form or ('.2g' if abs(value) < 100 else ',.0f')}}"
+    return f"{value:{form or ('#.2g' if abs(value) < 100 else ',.0f')}}".rstrip(".")
 
 
 def _ends(seeds: list[Seed], method: Method, points: str, measure: str) -> np.ndarray:
@@ -250,7 +250,7 @@ def st_fits(seeds: list[Seed]) -> Outcome:
     holds="""On clean points the network collapses: all {tests} tests of C1 are met, with
         NC1/(K−1) at {nc1}.""",
     partly="""On clean points NC1/(K−1) falls to {nc1}, and {met} of the {tests} tests of C1 are
-        met{missed}.""",
+        met at every seed{missed}.""",
     other="""On clean points NC1/(K−1) ends at {nc1}; none of the {tests} tests of C1 is met at
         every seed.""",
 )
@@ -457,7 +457,7 @@ def at_fits(seeds: list[Seed]) -> Outcome:
     holds="""AT collapses on both kinds of points: all {tests} tests of C7 are met. NC1/(K−1)
         ends at {clean} on clean and at {attacked} on attacked points.""",
     other="""Under AT, NC1/(K−1) ends at {clean} on clean and at {attacked} on attacked points;
-        {met} of the {tests} tests of C7 are met.""",
+        {met} of the {tests} tests of C7 are met at every seed.""",
 )
 def at_collapses(seeds: list[Seed]) -> Outcome:
     verdict = _verdict(seeds, "C7")
