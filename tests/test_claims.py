@@ -1,5 +1,7 @@
 """Verdicts follow the values, in both directions, and chance satisfies none of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,10 +45,10 @@ def record(method, clean, pgd, seed=0, **angles):
         "baselines": {"layers": {"clean": [0.6] * 4, "pgd": [0.3] * 4}},
         "layers": {
             "clean": {"nc1": [9, 5, 1, 0.3], "ncc_accuracy": [0.8, 0.9, 1.0, 1.0]},
-            "pgd": {"ncc_accuracy": [0.7, 0.6, 0.1, 0.0], "nc2_angles": [0.1, 0.2, 0.3, 0.4]},
+            "pgd": {"ncc_accuracy": [0.7, 0.6, 0.1, 0.0], "nc2_angles": [0.09, 0.2, 0.3, 0.4]},
         },
     }
-    study = Study.of(seed=seed)
+    study = Study.of(seed=seed, epochs=20)
     trained = {
         "classes": list("0123456789"),
         "history": {"loss": [0.01] * 20, "accuracy": [0.995] * 20},
@@ -89,7 +91,7 @@ BREAKS = {
     "C2": ("ST", ("trajectory", "gauss", "nc1", -1), 2.0),
     "C3": ("ST", ("trajectory", "pgd", "nc2_angles", -1), 0.1),
     "C4": ("ST", ("changed", "pgd", "nc1"), 2.6),
-    "C5": ("ST", ("changed", "targeted", "angle"), [0.5] * 10),
+    "C5": ("ST", ("changed", "targeted", "length"), [0.5] * 10),
     "C6": ("ST", ("leaping", "predicted_counts"), [30] * 10),
     "C7": ("AT", ("trajectory", "pgd", "nc3", -1), 0.5),
     "C8": ("AT", ("trajectory", "alignment", -1), 1.0),
@@ -126,6 +128,8 @@ def test_every_claim_can_fail(records, claim):
 
 
 UNMET = {
+    "C1": ("ST", ("history", "loss"), [0.5] * 20),
+    "C7": ("AT", ("history", "accuracy"), [0.9] * 20),
     "C2": ("ST", ("trajectory", "clean", "nc2_angles", -1), 0.3),
     "C3": ("ST", ("trajectory", "pgd", "accuracy", -1), 0.9),
     "C4": ("ST", ("trajectory", "pgd", "accuracy", -1), 0.9),
@@ -221,6 +225,13 @@ def test_within_the_bound_is_not_enough_where_chance_gives_as_much():
     assert not few.holds(float("nan"))
 
 
+def test_a_comparison_of_networks_wants_trainings_of_one_length(records):
+    (st,) = records["ST"]
+    records["ST"] = [replace(st, training=replace(st.training, epochs=40))]
+    (verdict,) = judge(records, "C9")
+    assert verdict.failing_premises() == ["epochs of ST / of AT ≤ 1"]
+
+
 def test_a_missed_condition_says_on_which_side_of_chance_it_is(records):
     put(records["ST"][0], ("trajectory", "clean", "nc1", -1), 2.0)
     put(records["ST"][0], ("trajectory", "clean", "nc2_angles", -1), 0.5)
@@ -234,11 +245,15 @@ def test_a_missed_condition_says_on_which_side_of_chance_it_is(records):
 
 
 def test_a_verdict_hangs_on_its_bound_as_far_as_it_says(records):
-    put(records["ST"][0], ("trajectory", "gauss", "nc1", -1), 0.3 * 3)
+    """Halved and doubled is the distance from where nothing is said, for a ratio 1."""
+    put(records["ST"][0], ("trajectory", "gauss", "nc1", -1), 0.3 * 2.5)
     (verdict,) = judge(records, "C2")
     assert (verdict.answer(0.5), verdict.answer(), verdict.answer(2)) == (
         "partly", "partly", "holds",
     )  # fmt: skip
+    put(records["ST"][0], ("trajectory", "gauss", "nc1", -1), 0.3 * 1.4)
+    (verdict,) = judge(records, "C2")
+    assert verdict.answer(0.5) == verdict.answer() == "holds"
 
 
 def test_an_undefined_value_does_not_hold(records):
@@ -300,6 +315,10 @@ def test_where_it_applies_at_some_seeds_it_is_judged_by_those():
     (verdict,) = judge(by_title(good, other), "C6")
     assert verdict.at_seeds == "holds (1 of 2 seeds, not applicable at the others)"
     assert verdict.failing_premises() == ["ST: share of accuracy left by the attack ≤ 0.5"]
+    assert verdict.premises_held() == [("ST: share of accuracy left by the attack ≤ 0.5", False)]
+    put(other, ("leaping", "predicted_counts"), [300, 0] + [0] * 8)
+    (again,) = judge(by_title(good, other), "C6")
+    assert again.measured() == judge(by_title(good), "C6")[0].measured()
 
 
 def test_what_was_not_measured_is_said(records):

@@ -126,7 +126,13 @@ OUTCOMES = {
             ]
         },
     ),
-    "trades_converges": ("both", {"one": [(FROZEN, ("history", "loss"), [0.5] * 20)]}),
+    "trades_converges": (
+        "both",
+        {
+            "one": [(FROZEN, ("history", "loss"), [0.5] * 20)],
+            "neither": [(t, ("history", "loss"), [0.5] * 20) for t in (FROZEN, "TRADES")],
+        },
+    ),
     "depth": ("holds", {"other": [("ST", ("layers", "clean", "nc1"), [1.0, 2.0, 3.0, 4.0])]}),
     "early_layers_beside_pixels": (
         "something",
@@ -249,7 +255,7 @@ COMPARATIVE = re.compile(
 ALLOWED = (
     "A ratio above 1 says how many times further from collapse",
     "number of seeds at which it is further",
-    "A verdict that stays is not an artefact",
+    "A verdict that stays did not depend",
 )
 
 

@@ -121,7 +121,7 @@ def summary(judged: Iterable[Verdict]) -> Text:
     judged = list(judged)
     said = {
         HOLDS: "Hold",
-        PARTLY: "hold in part",
+        PARTLY: "hold in part, some of their tests met and some not",
         FAILS: "do not hold here",
         NOT_APPLICABLE: "do not apply, since something that they take for granted is not so",
         OPEN: "were not measured",
@@ -203,8 +203,10 @@ def _verdict(seeds: list[Seed], claim: str) -> Verdict:
 def _met(verdict: Verdict) -> dict[str, str]:
     """How many of a claim's tests are met at every seed, and which are not."""
     missed = [
-        str(condition)
-        for number, condition in enumerate(verdict.claim.conditions)
+        f"{c.what} better than chance" if all(map(c.holds, values)) else str(c)
+        for number, (c, values) in enumerate(
+            zip(verdict.claim.conditions, verdict.values, strict=True)
+        )
         if not verdict.meets(number)
     ]
     total = len(verdict.claim.conditions)
@@ -579,17 +581,22 @@ def freezing_hinders(seeds: list[Seed]) -> Outcome:
 @finding(
     TRADES,
     TRADES_FROZEN,
-    both="""Both variants have converged: the loss that they minimise is {own} (as published)
-        and {frozen} (frozen) of that of guessing.""",
-    one="""By our floor not both variants have converged: the loss that they minimise is {own}
-        (as published) and {frozen} (frozen) of that of guessing, and the floor is 1 %. So
-        whether they end in simplices cannot be said at this length of training.""",
+    both="""Both variants have converged: over the last tenth of the epochs the loss that they
+        minimise is {own} (as published) and {frozen} (frozen) of that of guessing.""",
+    one="""Not both variants have converged at every seed: over the last tenth of the epochs the
+        loss that they minimise is {own} (as published) and {frozen} (frozen) of that of
+        guessing, and we ask for 1 %. So the comparison is also one of how fast they learn.""",
+    neither="""Neither variant has converged: over the last tenth of the epochs the loss that
+        they minimise is {own} (as published) and {frozen} (frozen) of that of guessing, and we
+        ask for 1 %. So whether they end in simplices cannot be said at this length of training,
+        and the comparison is also one of how fast they learn.""",
 )
 def trades_converges(seeds: list[Seed]) -> Outcome:
     premises = {claim: _verdict(seeds, claim) for claim in ("C11o", "C11")}
     own, frozen = (verdict.premises[0] for verdict in premises.values())
     converged = all(verdict.applicable.all() for verdict in premises.values())
-    return "both" if converged else "one", {
+    some = any(verdict.applicable.any() for verdict in premises.values())
+    return "both" if converged else "one" if some else "neither", {
         "own": _range(own, ".1%"),
         "frozen": _range(frozen, ".1%"),
     }
@@ -601,11 +608,11 @@ def trades_converges(seeds: list[Seed]) -> Outcome:
 @finding(
     ST,
     holds="""On clean points NC1 falls from {first} in the first layer to {last} in the last.
-        Under attack the NCC classifier keeps {early} in the first layer and {late} in the
-        last.""",
-    other="""On clean points NC1 goes from {first} in the first layer to {last} in the last.
-        Under attack the NCC classifier keeps {early} in the first layer and {late} in the
-        last.""",
+        The NCC classifier of the first layer is right on {early} of the attacked points
+        ({clean} of the clean ones), that of the last on {late}.""",
+    other="""On clean points NC1 goes from {first} in the first layer to {last} in the last. The
+        NCC classifier of the first layer is right on {early} of the attacked points ({clean} of
+        the clean ones), that of the last on {late}.""",
 )
 def depth(seeds: list[Seed]) -> Outcome:
     verdict = _verdict(seeds, "C12")
@@ -616,6 +623,7 @@ def depth(seeds: list[Seed]) -> Outcome:
         "first": _range(nc1[:, 0]),
         "last": _range(nc1[:, 1]),
         "early": _range(ncc[:, 0], ".0%"),
+        "clean": _range([r.layer_curve("clean", "ncc_accuracy")[0] for r in records], ".0%"),
         "late": _range(ncc[:, 1], ".0%"),
     }
 

@@ -150,8 +150,8 @@ class Record:
         """The record with the values of the stronger attacks, for the same tests to judge.
 
         Replaced are the end of the trajectory, what is about landing and changed points, and the
-        layers' NCC accuracy of pgd points; the rest, such as earlier epochs, the sweep and test
-        points, is as it was.
+        layers' NCC accuracy of pgd points, beside which no baseline stands; the rest, such as
+        earlier epochs, the sweep and test points, is as it was.
         """
         stronger = self["stronger"]
         trajectory = _with_ends(self["trajectory"], stronger["end"])
@@ -164,6 +164,10 @@ class Record:
         measured = {name: m for name, m in self.measured.items() if name != "changed"}
         if "changed" in stronger:  # which the first of these measurements did not keep
             replaced["changed"] = stronger["changed"]
+        if "baselines" in self.measured:  # nobody attacked those layers themselves
+            layers = self["baselines"]["layers"]
+            unknown = layers | {"pgd": [None] * len(layers["names"])}
+            replaced["baselines"] = self["baselines"] | {"layers": unknown}
         for name, values in replaced.items():
             measured[name] = self.measured.get(name, {"environment": {}}) | {"values": values}
         return replace(self, measured=measured)
