@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from rnc.models import MODELS, features, frozen, outputs
+from rnc.models import MODELS, features, frozen, num_features, outputs
 
 
 @pytest.mark.parametrize(("name", "layers"), [("vgg11", 8), ("preactresnet18", 10)])
@@ -94,3 +97,16 @@ def test_frozen_puts_each_mode_back():
     with frozen(model):
         assert not any(m.training for m in model.modules())
     assert [m.training for m in model.modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize("width", [2, 5])
+@pytest.mark.parametrize("model", MODELS)
+def test_the_number_of_features_is_known_beforehand(model, width):
+    assert MODELS[model](10, width).classifier.in_features == num_features(width)
+
+
+def test_the_library_is_imported_without_torchs_compiler():
+    """Which takes seconds and 160 MB; an operation on the meta device would."""
+    code = "import sys, rnc; print({'torch._dynamo', 'sympy', 'torchvision'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "set()\n"

@@ -410,8 +410,7 @@ def _count(method: Method, seed: Seed) -> tuple[int, int, int]:
     """N points measured, K classes, D features."""
     record = seed[method.title]
     points = int(record.per_class("predicted_counts").sum())
-    training = record.training
-    return points, record.num_classes, num_features(training.model, training.width)
+    return points, record.num_classes, num_features(record.training.width)
 
 
 def _null_nc1(method: Method) -> Value:

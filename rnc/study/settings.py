@@ -197,7 +197,7 @@ class Training:
         """K means need K - 1 dimensions for a simplex."""
         if self.dataset in DATASETS:
             features, classes = (
-                num_features(self.model, self.width),
+                num_features(self.width),
                 DATASETS[self.dataset].classes,
             )
             if features < classes - 1:
