@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rnc.study.methods import METHODS
-from rnc.study.record import Record
+from rnc.study.record import Record, mean
 from rnc.study.records import Records
 from rnc.study.settings import NORM_SYMBOLS
 from rnc.surveys import Survey
@@ -226,7 +226,7 @@ def leap_or_scatter(records: Records) -> Figure:
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.3), sharey=True)
     for axis, (measure, name) in zip(axes, panels.items(), strict=True):
         for height, group in enumerate(groups):
-            values = [np.nanmean(record.changed(group, measure)) for record in seeds]
+            values = [mean(record.changed(group, measure)) for record in seeds]
             colour = _colour(title) if group == "pgd" else GREY
             axis.plot(values, [height] * len(values), "o" if group == "pgd" else "s", color=colour)
         axis.set_title(name)
@@ -251,7 +251,7 @@ def without_learning(records: Records) -> Figure:
     _line(axis, range(len(names)), trained, title, "pgd")
     axis.plot(range(len(names)), np.mean(before, 0), ":s", color=GREY)
     axis.axhline(np.mean(pixels), color=GREY, linewidth=1)
-    axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    _layer_names(axis, names)
     axis.set_ylabel("NCC accuracy under PGD")
     axis.set_ylim(-0.03, 1.03)
     shown = [
@@ -300,7 +300,7 @@ def layers(networks: dict[str, list[Record] | list[Survey]]) -> Figure:
                 rows = [network.layers[kind][measure] for network in measured]
                 _line(axis, range(len(names)), rows, title, kind)
         axis.set_title(heading)
-        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        _layer_names(axis, names)
         if logarithmic:
             axis.set_yscale("log")
         else:
@@ -327,7 +327,7 @@ def adaptive_layers(records: Records, stronger: Records) -> Figure:
             rows = [record.layer_curve(points, "ncc_accuracy") for record in measured]
             _line(axis, range(len(names)), rows, method, kind)
         axis.set_title(method)
-        axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+        _layer_names(axis, names)
         axis.set_ylabel("NCC accuracy")
         axis.set_ylim(-0.03, 1.03)
     _legend(figure, {}, ("clean", "pgd", "adaptive"))
@@ -359,6 +359,10 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
     for axis in axes.flat[count:]:
         axis.remove()
     return figure, list(axes.flat[:count])
+
+
+def _layer_names(axis: Axes, names: list[str]) -> None:
+    axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
 
 
 def _epochs(axis: Axes) -> None:

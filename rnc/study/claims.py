@@ -38,7 +38,7 @@ import numpy as np
 from rnc.models import num_features
 from rnc.study import nulls
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
-from rnc.study.record import NotMeasured, Record
+from rnc.study.record import NotMeasured, Record, mean
 from rnc.study.records import Records
 
 HOLDS, PARTLY, FAILS = "holds", "partly", "does not hold here"
@@ -131,16 +131,18 @@ class Verdict:
     def held(self, factor: float = 1.0) -> np.ndarray:
         """For each condition and each seed that the claim applies to, whether it holds; with
         another factor, at such a multiple of every bound."""
-        rows = zip(self.claim.conditions, self.values, self.nulls, strict=True)
-        held = [
-            [c.holds(v, null, factor) for v, null in zip(*row, strict=True)] for c, *row in rows
-        ]
-        return np.array(held, bool).reshape(self.values.shape)[:, self.applicable]
+        return self._met(factor)[:, self.applicable]
 
     def meets(self, number: int) -> bool:
         """Whether a condition holds at every seed, whether the claim applies or not."""
-        rows = zip(self.values[number], self.nulls[number], strict=True)
-        return all(self.claim.conditions[number].holds(*pair) for pair in rows)
+        return bool(self._met()[number].all())
+
+    def _met(self, factor: float = 1.0) -> np.ndarray:
+        rows = zip(self.claim.conditions, self.values, self.nulls, strict=True)
+        met = [
+            [c.holds(v, null, factor) for v, null in zip(*row, strict=True)] for c, *row in rows
+        ]
+        return np.array(met, bool).reshape(self.values.shape)
 
     def answer(self, factor: float = 1.0) -> str:
         """Holds where all conditions do at all seeds, does not where none does at any, and else
@@ -252,13 +254,16 @@ def judge(records: Records, *ids: str) -> list[Verdict]:
     known = [claim.id for claim in CLAIMS]
     if unknown := [name for name in ids if name not in known]:
         raise ValueError(f"there is no claim {unknown[0]!r}; there are {', '.join(known)}")
-    seeds, verdicts = by_seed(records), []
-    for claim in (claim for claim in CLAIMS if not ids or claim.id in ids):
-        columns = [column for seed in seeds if (column := _column(claim, seed))]
-        rows = [len(claim.conditions), len(claim.conditions), len(claim.premises)]
-        table = np.array(columns, float).reshape(-1, sum(rows)).T
-        verdicts.append(Verdict(claim, *np.split(table, np.cumsum(rows)[:-1])))
-    return verdicts
+    seeds = by_seed(records)
+    return [judge_seeds(claim, seeds) for claim in CLAIMS if not ids or claim.id in ids]
+
+
+def judge_seeds(claim: Claim, seeds: list[Seed]) -> Verdict:
+    """The verdict of one claim, from records by seed."""
+    columns = [column for seed in seeds if (column := _column(claim, seed))]
+    rows = [len(claim.conditions), len(claim.conditions), len(claim.premises)]
+    table = np.array(columns, float).reshape(-1, sum(rows)).T
+    return Verdict(claim, *np.split(table, np.cumsum(rows)[:-1]))
 
 
 def by_seed(records: Records) -> list[Seed]:
@@ -345,12 +350,7 @@ def _guessing(method: Method) -> Value:
 
 def _changed(group: str, name: str) -> Value:
     """Mean over classes of angle, length or nc1 of ST's points whose label changed."""
-
-    def value(seed: Seed) -> float:
-        values = np.atleast_1d(seed[ST.title].changed(group, name))
-        return float(np.nanmean(values)) if not np.isnan(values).all() else math.nan
-
-    return value
+    return lambda seed: mean(seed[ST.title].changed(group, name))
 
 
 def _changed_angle(group: str) -> Value:
@@ -361,12 +361,7 @@ def _changed_angle(group: str) -> Value:
 
 def _off_length(group: str) -> Value:
     """How far the groups' means are from being as long as the vertices, mean over classes."""
-
-    def value(seed: Seed) -> float:
-        off = abs(seed[ST.title].changed(group, "length") - 1)
-        return float(np.nanmean(off)) if not np.isnan(off).all() else math.nan
-
-    return value
+    return lambda seed: mean(abs(seed[ST.title].changed(group, "length") - 1))
 
 
 def _of_scatter(seed: Seed) -> float:
@@ -465,6 +460,16 @@ def _to_lose(method: Method) -> tuple[Condition, ...]:
     return (_small_nc1(method, "clean", 1), _small_angles(method, "clean", 0.2))
 
 
+def _nc1_with_noise(method: Method, bound: float) -> Condition:
+    value = _ratio("nc1", (method, "gauss"), (method, "clean"))
+    return Condition("NC1 with noise / NC1 clean", value, "<=", bound, neutral=1)
+
+
+def _lost_to_noise(method: Method) -> Condition:
+    value = _less(_end(method, "clean", "accuracy"), _end(method, "gauss", "accuracy"))
+    return Condition("accuracy lost to noise", value, "<=", 0.01)
+
+
 def _attack_succeeds(method: Method) -> Condition:
     value = _ratio("accuracy", (method, "pgd"), (method, "clean"))
     return Condition(f"{method.title}: share of accuracy left by the attack", value, "<=", 0.5)
@@ -521,19 +526,8 @@ CLAIMS = (
         "02_standard_training",
         (ST,),
         (
-            Condition(
-                "NC1 with noise / NC1 clean",
-                _ratio("nc1", (ST, "gauss"), (ST, "clean")),
-                "<=",
-                2,
-                neutral=1,
-            ),
-            Condition(
-                "accuracy lost to noise",
-                _less(_end(ST, "clean", "accuracy"), _end(ST, "gauss", "accuracy")),
-                "<=",
-                0.01,
-            ),
+            _nc1_with_noise(ST, 2),
+            _lost_to_noise(ST),
             Condition(
                 "NC2 angles: noise less clean",
                 _less(_end(ST, "gauss", "nc2_angles"), _end(ST, "clean", "nc2_angles")),
@@ -822,25 +816,14 @@ CLAIMS = (
         "04_adversarial_training",
         (AT,),
         (
-            Condition(
-                "NC1 with noise / NC1 clean",
-                _ratio("nc1", (AT, "gauss"), (AT, "clean")),
-                "<=",
-                1.25,
-                neutral=1,
-            ),
+            _nc1_with_noise(AT, 1.25),
             Condition(
                 "|NC2 angles: noise − clean|",
                 _apart(_end(AT, "gauss", "nc2_angles"), _end(AT, "clean", "nc2_angles")),
                 "<=",
                 0.05,
             ),
-            Condition(
-                "accuracy lost to noise",
-                _less(_end(AT, "clean", "accuracy"), _end(AT, "gauss", "accuracy")),
-                "<=",
-                0.01,
-            ),
+            _lost_to_noise(AT),
         ),
         _to_lose(AT),
     ),

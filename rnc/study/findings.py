@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnc.study.claims import (
+    CLAIMS,
     FAILS,
     HOLDS,
     NOT_APPLICABLE,
@@ -22,9 +23,10 @@ from rnc.study.claims import (
     Verdict,
     by_seed,
     judge,
+    judge_seeds,
 )
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
-from rnc.study.record import NotMeasured
+from rnc.study.record import NotMeasured, mean
 from rnc.study.records import Records
 
 NOTHING = "This was not measured here."
@@ -57,12 +59,12 @@ class Finding:
 
     def say(self, records: Records) -> str:
         """Its sentence, and how many of the seeds it is about if not about all."""
-        found = self.outcome(records)
-        if found is None:
+        if not (seeds := self.seeds(records)):
             return NOTHING
-        count, total = len(self.seeds(records)), len(by_seed(records))
-        some = f" (Measured at {count} of {total} seeds.)" if count < total else ""
-        return self.texts[found[0]].format(**found[1]) + some
+        outcome, values = self.look(seeds)
+        total = len(by_seed(records))
+        some = f" (Measured at {len(seeds)} of {total} seeds.)" if len(seeds) < total else ""
+        return self.texts[outcome].format(**values) + some
 
     def seeds(self, records: Records) -> list[Seed]:
         """Those of which everything is there that it looks at."""
@@ -190,11 +192,7 @@ def _spread(seeds: list[Seed], method: Method, points: str) -> np.ndarray:
 
 
 def _verdict(seeds: list[Seed], claim: str) -> Verdict:
-    records: Records = {}
-    for seed in seeds:
-        for title, record in seed.items():
-            records.setdefault(title, []).append(record)
-    (verdict,) = judge(records, claim)
+    verdict = judge_seeds(next(c for c in CLAIMS if c.id == claim), seeds)
     if not verdict.values.size:
         raise NotMeasured(f"{claim} was not measured")
     return verdict
@@ -327,22 +325,21 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
     none="""Too few points get another label ({share}) to say where they go.""",
 )
 def points_leap(seeds: list[Seed]) -> Outcome:
-    def mean(group: str, name: str) -> np.ndarray:
-        found = [np.atleast_1d(seed[ST.title].changed(group, name)) for seed in seeds]
-        return np.array([np.nan if np.isnan(f).all() else np.nanmean(f) for f in found])
+    def means(group: str, name: str) -> np.ndarray:
+        return np.array([mean(seed[ST.title].changed(group, name)) for seed in seeds])
 
-    share, nc1, null = mean("pgd", "share"), mean("pgd", "nc1"), mean("scatter_in_span", "nc1")
+    share = means("pgd", "share")
     if share.min() < 0.1:
         return "none", {"share": _range(share, ".0%")}
-    verdict = _verdict(seeds, "C4").verdict
-    gathered = (nc1 <= 1).all() and (nc1 <= null / 2).all()
-    return "leap" if verdict == HOLDS else "cluster" if gathered else "diffuse", {
+    verdict = _verdict(seeds, "C4")
+    gathered = verdict.meets(2) and verdict.meets(3)
+    return "leap" if verdict.verdict == HOLDS else "cluster" if gathered else "diffuse", {
         "share": _range(share, ".0%"),
-        "angle": _range(mean("pgd", "angle")),
-        "null_angle": _range(mean("scatter_in_span", "angle")),
-        "length": _range(mean("pgd", "length")),
-        "nc1": _range(nc1),
-        "null": _range(null),
+        "angle": _range(means("pgd", "angle")),
+        "null_angle": _range(means("scatter_in_span", "angle")),
+        "length": _range(means("pgd", "length")),
+        "nc1": _range(means("pgd", "nc1")),
+        "null": _range(means("scatter_in_span", "nc1")),
     }
 
 
@@ -358,10 +355,7 @@ def means_by_label(seeds: list[Seed]) -> Outcome:
     def length(name: str) -> np.ndarray:
         records = [seed[ST.title] for seed in seeds]
         return np.array(
-            [
-                np.nanmean(r.per_class(name)) / np.nanmean(r.per_class("clean_norms"))
-                for r in records
-            ]
+            [mean(r.per_class(name)) / mean(r.per_class("clean_norms")) for r in records]
         )
 
     predicted, true = length("predicted_norms"), length("perturbed_norms")
@@ -400,7 +394,7 @@ def targets(seeds: list[Seed]) -> Outcome:
     if share.min() < 0.1:
         return "few", {"share": _range(share, ".0%")}
     angle, leap = (
-        np.array([np.nanmean(r.changed(group, "angle")) for r in records])
+        np.array([mean(r.changed(group, "angle")) for r in records])
         for group in ("targeted", "pgd")
     )
     return "arrive" if (angle > leap).all() else "near", {

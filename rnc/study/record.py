@@ -178,6 +178,12 @@ def numbers(values: list | float | None) -> np.ndarray:
     return np.array(values, float)
 
 
+def mean(values: np.ndarray) -> float:
+    """Over classes, without those of which there is no value; nan where there is none at all."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else float("nan")
+
+
 def _with_ends(curves: dict, ends: dict) -> dict:
     return curves | {
         name: _with_ends(curves[name], end) if isinstance(end, dict) else [*curves[name][:-1], end]

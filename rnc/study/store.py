@@ -114,8 +114,14 @@ def find(request: Request, *roots: Path) -> Record | None:
     wanted = request.measurements
     if not roots and not (home(request.training) / "training.json").exists():
         wanted = [m for m in wanted if not m.later or m.name in request.extra]
-    record = _fullest(request, *(roots or _roots()))
-    return record if all(m.name in record.measured for m in wanted) else None
+    roots = roots or _roots()
+    # then each alone: a network in the store that is not yet measured does not hide another
+    # that is published
+    for some in (roots, *((root,) for root in roots)):
+        record = _known(request, *some)
+        if all(m.name in record.measured for m in wanted):
+            return record
+    return None
 
 
 def published_records() -> list[Record]:
@@ -141,13 +147,6 @@ def published_records() -> list[Record]:
 
 def _roots() -> tuple[Path, Path]:
     return folders.store(), folders.published()
-
-
-def _fullest(request: Request, *roots: Path) -> Record:
-    """What is known with all roots, or with one of them alone where that has more measurements:
-    a network in the store that is not yet measured does not hide another that is published."""
-    records = [_known(request, *roots), *(_known(request, root) for root in roots)]
-    return max(records, key=lambda record: len(record.measured))
 
 
 def _known(request: Request, *roots: Path) -> Record:

@@ -106,7 +106,7 @@ def sweep(subject: Subject, part: Parts) -> dict:
     measures of SWEPT, leap and alignment angle, and the `drawing` of the points of four classes
     (see `Drawing`)."""
     model, y, k = subject.model, subject.y, subject.num_classes
-    clean = class_means(subject.read["clean"][1], y, k)
+    clean = subject.clean_means
     drawing = Drawing(subject.read, y)
 
     def at_radius(eps: float) -> dict:
@@ -144,13 +144,8 @@ def layers(subject: Subject, part: Parts) -> dict:
 @measurement(version=1, passes=lambda attack: 2 * attack.steps + 2)
 def test(subject: Subject, part: Parts) -> dict:
     """Accuracy on the clean and on the attacked (pgd) test images at the end."""
-    x, y = unit(subject.images.x_test), subject.images.y_test
-    noise = Generator(y.device).manual_seed(0)
-    points = {"clean": x, "pgd": attacked(subject.model, x, y, subject.attack, noise)}
-    return {
-        kind: share(read_out(subject.model, points)[0].argmax(1) == y)
-        for kind, points in points.items()
-    }
+    y = subject.images.y_test
+    return {kind: share(logits.argmax(1) == y) for kind, (logits, _) in subject.read_test.items()}
 
 
 @measurement(

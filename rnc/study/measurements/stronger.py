@@ -27,7 +27,7 @@ from rnc.study.measurements.standard import landing, sending
 from rnc.study.measurements.subject import BATCH, Subject
 from rnc.study.measurements.terminal import arrived, changed_labels
 from rnc.study.settings import Attack
-from rnc.surveys import class_means, measures, read_out
+from rnc.surveys import measures, read_out
 
 LAYERS = 9  # about as many as a network has
 
@@ -63,7 +63,7 @@ def stronger(subject: Subject, part: Parts) -> dict:
     target = (y + 1) % k
     noise = Generator(y.device).manual_seed(1)  # other starts than the record's attack
     more = longer(subject.attack)
-    clean = class_means(subject.read["clean"][1], y, k)
+    clean = subject.clean_means
 
     def step(name: str, compute: Callable) -> dict | float:
         """A part whose random numbers follow those of the one before it, whenever that was."""

@@ -17,7 +17,7 @@ from rnc.attacks import gaussian, pgd
 from rnc.study.data import Images, first_of_each, unit
 from rnc.study.settings import Attack, Evaluation, Training
 from rnc.study.training import build
-from rnc.surveys import read_out
+from rnc.surveys import class_means, read_out
 
 BATCH = 500  # points at a time
 
@@ -74,6 +74,19 @@ class Subject:
     def read(self) -> Read:
         """What the network makes of `points`."""
         return {kind: read_out(self.model, x) for kind, x in self.points.items()}
+
+    @functools.cached_property
+    def read_test(self) -> Read:
+        """What the network makes of the test images, clean and attacked (pgd)."""
+        x, y = unit(self.images.x_test), self.images.y_test
+        noise = Generator(y.device).manual_seed(0)
+        points = {"clean": x, "pgd": attacked(self.model, x, y, self.attack, noise)}
+        return {kind: read_out(self.model, x) for kind, x in points.items()}
+
+    @functools.cached_property
+    def clean_means(self) -> Tensor:
+        """Class means of the clean points, K x D, float64."""
+        return class_means(self.read["clean"][1], self.y, self.num_classes)
 
 
 def perturbations(

@@ -8,13 +8,12 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from rnc.collapse import ClassMeans, angles_between, measure, ncc_logits, nearest_class_centre
+from rnc.collapse import measure, ncc_logits, nearest_class_centre, simplex_alignment
 from rnc.geometry import between_spectrum, cdnv, effective_rank, principal_angles, self_duality
-from rnc.study.data import unit
 from rnc.study.measurements.measurement import Parts, measurement
-from rnc.study.measurements.subject import Subject, attacked
+from rnc.study.measurements.subject import Subject
 from rnc.study.training import build
-from rnc.surveys import class_means, layerwise, measures, read_out, share
+from rnc.surveys import class_means, layerwise, measures, share
 
 
 @measurement(version=1, passes=lambda attack: 6 * attack.steps + 8, later=True)
@@ -29,14 +28,8 @@ def geometry(subject: Subject, part: Parts) -> dict:
     - `kl`: mean KL divergence of the outputs of the unperturbed points from these.
     """
     weight = subject.model.classifier.weight.detach()
-    x, y = unit(subject.images.x_test), subject.images.y_test
-    noise = Generator(y.device).manual_seed(0)
-    perturbed = attacked(subject.model, x, y, subject.attack, noise)
-    read = subject.read | {
-        "test": read_out(subject.model, x),
-        "test_pgd": read_out(subject.model, perturbed),
-    }
-    centres = class_means(read["clean"][1], subject.y, subject.num_classes)
+    y, test, centres = subject.images.y_test, subject.read_test, subject.clean_means
+    read = subject.read | {"test": test["clean"], "test_pgd": test["pgd"]}
     found = {}
     for kind, (logits, h) in read.items():
         labels, before = (y, "test") if kind.startswith("test") else (subject.y, "clean")
@@ -72,8 +65,7 @@ def changed(subject: Subject, part: Parts) -> dict:
         the same of points that did not leap but scatter (see `scatter`), as many as the changed
         ones of pgd and as far from the origin in root mean square.
     """
-    clean = class_means(subject.read["clean"][1], subject.y, subject.num_classes)
-    y, read = subject.y, subject.read
+    clean, y, read = subject.clean_means, subject.y, subject.read
     return changed_labels(clean, *read["pgd"], y) | arrived(clean, *read["targeted"], y)
 
 
@@ -119,7 +111,7 @@ def grouped(clean: Tensor, h: Tensor, labels: Tensor, points: int) -> dict:
         spread = measure([(h, groups[labels])], int(known.sum())).nc1 / (int(known.sum()) - 1)
     return {
         "share": len(labels) / points,
-        "angle": angles_between(a, b),
+        "angle": simplex_alignment(clean, means),
         "length": b.norm(dim=1) / a.norm(dim=1),
         "nc1": spread,
     }
@@ -155,13 +147,12 @@ def baselines(subject: Subject, part: Parts) -> dict:
     """What NCC classifiers reach without learning: on `pixels`, and on the `layers` of the network
     before its training (`names`), on clean and on pgd points; centres are clean class means."""
     points = {kind: subject.points[kind] for kind in ("clean", "pgd")}
-    centres = ClassMeans(subject.num_classes)
-    centres.update(points["clean"], subject.y)
+    centres = class_means(points["clean"], subject.y, subject.num_classes)
     before = build(subject.training, subject.images).eval()
     layers = layerwise(before, before.layers, points, subject.y)
     return {
         "pixels": {
-            kind: share(nearest_class_centre(x, centres.means) == subject.y)
+            kind: share(nearest_class_centre(x, centres) == subject.y)
             for kind, x in points.items()
         },
         "layers": {"names": layers["names"]}
