@@ -26,6 +26,7 @@ from rnc.study.settings import COMPARED, PRESETS, Study
 from rnc.study.store import Request
 
 SETTINGS = inspect.signature(Study.of).parameters
+AUDITED = ("stronger", "early", "checks")  # what the chapter on stronger attacks shows of a seed
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,9 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
                 command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
         if name == "run":
             command.add_argument("--only", nargs="+", help=f"some of {', '.join(METHODS)}")
-            command.add_argument(
-                "--stronger", action="store_true", help="under stronger attacks too"
-            )
+            command.add_argument("--extra", nargs="+", help="measurements such as stronger")
         if name in ("run", "grid"):
             command.add_argument("--minutes", type=float, help="stop by then; go on next time")
             command.add_argument(
@@ -62,13 +61,13 @@ def run(
     only: list[str] = COMPARED,
     minutes: float = math.inf,
     long: bool = False,
-    stronger: bool = False,
+    extra: list[str] = (),
     **settings,
 ) -> None:
     """Train and measure the networks of a study."""
     study = Study.of(**settings)
     print(study, flush=True)
-    compute(_shortest_last(_requests(study, only, stronger)), study.device, minutes, long)
+    compute(_shortest_last(_requests(study, only, extra)), study.device, minutes, long)
 
 
 def grid(
@@ -89,13 +88,13 @@ def grid(
         ) from error
     devices, requests, allowed = set(), [], [name for name in SETTINGS if name != "device"]
     for entry in entries:
-        only, stronger = entry.pop("only", COMPARED), entry.pop("stronger", False)
+        only, extra = entry.pop("only", COMPARED), entry.pop("extra", ())
         if unknown := [name for name in entry if name not in allowed]:
-            known = ", ".join(["only", "stronger", *allowed])
+            known = ", ".join(["only", "extra", *allowed])
             raise ParameterError(f"{file} has a setting {unknown[0]!r}; allowed are {known}")
         study = Study.of(**entry, device=device)
         devices.add(study.device)
-        requests += _requests(study, only, stronger)
+        requests += _requests(study, only, extra)
     if len(devices) > 1:
         raise ParameterError(f"device must be given; presets want {' and '.join(sorted(devices))}")
     compute(_shard(requests, shard), devices.pop(), minutes, long, publish=True)
@@ -112,7 +111,7 @@ def book(**settings) -> None:
     study = Study.of(**settings)
     print(study, flush=True)
     # the chapter on stronger attacks shows one seed; the page on claims compares with quick
-    first = _requests(study.first_seed(), stronger=True)
+    first = _requests(study.first_seed(), extra=AUDITED)
     compute(_shortest_last(first + _requests(study) + _requests(Study.of())), study.device)
     from rnc.show import book as renderer  # Jupyter is not needed for the other commands
 
@@ -146,16 +145,16 @@ COMMANDS = {
 }
 
 
-def _requests(study: Study, only: Any = COMPARED, stronger: Any = False) -> list[Request]:
+def _requests(study: Study, only: Any = COMPARED, extra: Any = ()) -> list[Request]:
     """The records of a study, seed by seed."""
     if not isinstance(only, list | tuple) or not only:
         raise ParameterError(f"only must be a list of {', '.join(METHODS)}; got {only!r}")
-    if not isinstance(stronger, bool):
-        raise ParameterError(f"stronger must be true or false; got {stronger!r}")
+    if not isinstance(extra, list | tuple):
+        raise ParameterError(f"extra must be a list such as stronger, early; got {extra!r}")
     for name in only:
         check_one_of("only", name, METHODS)
     return [
-        Request(training, study.evaluation, ("stronger",) * stronger)
+        Request(training, study.evaluation, tuple(extra))
         for seed in study.seeds
         for training in study.trainings(*only, seed=seed)
     ]

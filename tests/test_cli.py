@@ -74,7 +74,7 @@ def test_a_grid_stops_goes_on_and_skips_what_is_recorded(folders):
 def test_a_grid_can_ask_for_stronger_attacks(folders):
     file = write(folders, f'[[run]]\n{TINY}only = ["st"]\n')
     assert "1 of 1 done: " in rnc("grid", file, cwd=folders).stdout
-    file = write(folders, f'[[run]]\n{TINY}only = ["st"]\nstronger = true\n')
+    file = write(folders, f'[[run]]\n{TINY}only = ["st"]\nextra = ["stronger"]\n')
     again = rnc("grid", file, cwd=folders)
     assert "networks: 1, recorded: 0" in again.stdout
     assert len(list((folders / "records").rglob("stronger.1.json"))) == 1
@@ -125,7 +125,7 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
     monkeypatch.setattr(book, "render", lambda study, settings: None)
     cli.main(["book"])
     assert len(wanted) == 4
-    assert {request.extra for request in wanted} == {("stronger",)}
+    assert {request.extra for request in wanted} == {cli.AUDITED}
     assert [request.training.method.name for request in wanted][-1] == "st"  # the shortest
     wanted.clear()
     cli.main(["book", "--preset", "cifar10-small"])
@@ -144,7 +144,7 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
             '[[run]]\nonly = ["sst"]\n',
             "only must be one of st, at, trades, trades-frozen, at-frozen; got 'sst' (did you",
         ),
-        ("[[run]]\nstronger = 3\n", "stronger must be true or false; got 3"),
+        ("[[run]]\nextra = 3\n", "extra must be a list of .*stronger.*; got 3"),
         ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
         ("[[run]]\nwidth = 0\n", "width must be a whole number, at least 1; got 0"),
         ("[run\n", "file must be a TOML list of [[run]] tables"),

@@ -262,7 +262,7 @@ def test_a_better_measure_is_made_again_and_nothing_else(empty_store, st, monkey
 
 
 def test_what_is_measured_beside_the_standard_is_named(tiny):
-    with pytest.raises(ParameterError, match="extra must be some of .*stronger.*; got 'strong'"):
+    with pytest.raises(ParameterError, match="extra must be one of .*stronger.*; got 'strong'"):
         Request(tiny.training("st"), tiny.evaluation, ("strong",))
 
 

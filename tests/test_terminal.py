@@ -7,7 +7,7 @@ import torch
 from rnc import simplex_etf
 from rnc.study import data
 from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain
-from rnc.study.measurements.terminal import divergence, grouped, scatter
+from rnc.study.measurements.changed import grouped, scatter
 from rnc.study.training import build
 
 K, D, N = 6, 20, 3000
@@ -109,14 +109,6 @@ def test_geometry_agrees_with_what_is_measured_elsewhere(subject):
     assert found["clean"]["kl"] == found["test"]["kl"] == 0
     assert found["pgd"]["kl"] > 0
     assert max(found["clean"]["principal_angles"]) < 1e-7
-
-
-def test_a_divergence_is_its_formula(generator):
-    p, q = torch.randn(2, 50, 4, dtype=torch.float64, generator=generator)
-    a, b = (np.exp(t.numpy()) / np.exp(t.numpy()).sum(1, keepdims=True) for t in (p, q))
-    expected = (a * np.log(a / b)).sum(1).mean()
-    assert divergence(p, q) == pytest.approx(expected)
-    assert divergence(p, p) == 0
 
 
 def test_baselines_have_learnt_nothing(tiny, images):

@@ -50,8 +50,15 @@ class Record:
         return self["trajectory"]["epochs"]
 
     def curve(self, points: str, measure: str) -> np.ndarray:
-        """A measure at `epochs`, of clean, pgd, gauss or targeted points."""
-        return numbers(self["trajectory"][points][measure])
+        """A measure at `epochs`, of clean, pgd, gauss or targeted points.
+
+        Raises:
+            NotMeasured: the record is older than the measure.
+        """
+        measures = self["trajectory"][points]
+        if measure not in measures:
+            raise NotMeasured(f"{measure!r} was not measured of {self.training.slug}")
+        return numbers(measures[measure])
 
     def end(self, points: str, measure: str) -> float:
         """A measure at the end of the training."""
@@ -99,6 +106,16 @@ class Record:
         """A measure of pgd points, or leap or alignment, at `radii`."""
         return numbers(self["sweep"][measure])
 
+    def swept_changed(self, group: str, measure: str) -> np.ndarray:
+        """Of the points whose label changed at each of `radii`; see `sweep`.
+
+        Raises:
+            NotMeasured: the record is older than that.
+        """
+        if "changed" not in self["sweep"]:
+            raise NotMeasured(f"changed points over radii were not kept of {self.training.slug}")
+        return numbers(self["sweep"]["changed"][group][measure])
+
     @property
     def drawing(self) -> dict:
         """Points of four classes in 3-D at `radii`; see `rnc.study.measurements.drawing`."""
@@ -120,7 +137,7 @@ class Record:
 
     def changed(self, group: str, measure: str) -> np.ndarray:
         """Share and nc1, or angle and length of each class, of pgd or targeted points whose label
-        changed, of scatter or scatter_in_span; see `rnc.study.measurements.terminal.changed`."""
+        changed, of scatter or scatter_in_span; see `rnc.study.measurements.changed`."""
         return numbers(self["changed"][group][measure])
 
     def untrained(self, points: str) -> np.ndarray:
@@ -188,4 +205,5 @@ def _with_ends(curves: dict, ends: dict) -> dict:
     return curves | {
         name: _with_ends(curves[name], end) if isinstance(end, dict) else [*curves[name][:-1], end]
         for name, end in ends.items()
+        if name in curves  # which an older trajectory may lack
     }

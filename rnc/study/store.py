@@ -27,7 +27,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from rnc.errors import ParameterError, UserError
+from rnc.errors import ParameterError, UserError, check_one_of
 from rnc.progress import OutOfTime, seconds_left
 from rnc.study import cost, data, folders
 from rnc.study.files import (
@@ -77,9 +77,8 @@ class Request:
     extra: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.extra if name not in MEASUREMENTS]:
-            known = ", ".join(MEASUREMENTS)
-            raise ParameterError(f"extra must be some of {known}; got {unknown[0]!r}")
+        for name in self.extra:
+            check_one_of("extra", name, MEASUREMENTS)
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -260,7 +259,7 @@ def check_length(request: Request, device: str, trains: bool | None = None) -> f
             f"{request.training} on {request.training.dataset}, and making it would take about "
             f"{cost.spoken(seconds)} on this CPU: use a GPU (device cuda), shorten it (epochs, "
             f"per_class, width), or start it all the same with python -m rnc run --long"
-            + "".join(f" --{name}" for name in request.extra)
+            + (f" --extra {' '.join(request.extra)}" if request.extra else "")
         )
     return seconds
 
@@ -288,7 +287,13 @@ def _make(request: Request, device: str, publish: bool) -> None:
                 raise Damaged(f"{_snapshot(training, epoch)} is of another network")
             return state
 
-        subject = Subject(training, request.evaluation, images, weights)
+        def last(other: Training) -> dict[str, Tensor]:
+            with _locked(home(other)):
+                if read_json(home(other) / "training.json") is None:
+                    _train(other, images, None)
+                return read_tensors(_snapshot(other, other.epochs))[0]
+
+        subject = Subject(training, request.evaluation, images, weights, trained=last)
         for m in request.measurements:
             if m.name not in measured:
                 _measure(m, subject, request, own["network"])

@@ -10,9 +10,11 @@ from torch import Generator, Tensor
 from rnc.collapse import simplex_alignment
 from rnc.progress import progress
 from rnc.study.data import unit
+from rnc.study.measurements.changed import changed_labels
 from rnc.study.measurements.drawing import Drawing
 from rnc.study.measurements.measurement import Parts, columns, measurement
 from rnc.study.measurements.subject import Read, Subject, attacked
+from rnc.study.methods import divergence
 from rnc.surveys import class_means, layerwise, measures, read_out, share
 
 SWEEP = {"linf": (0, 1, 2, 4, 6, 8, 12, 16), "l2": (0, 16, 32, 64, 96, 128, 192, 256)}
@@ -23,7 +25,8 @@ ANGLES = ("leap", "targeted_angle", "alignment")
 @measurement(version=1, passes=lambda attack: 4 * attack.steps + 4, snapshots=True)
 def trajectory(subject: Subject, part: Parts) -> dict:
     """At the `epochs` of the snapshots, for clean, pgd, gauss and targeted points, the measures of
-    `rnc.surveys.measures`; and the means over classes of the angles of `leaping`, in radians."""
+    `rnc.surveys.measures` and of `output_measures` (not in files made before there were these);
+    and the means over classes of the angles of `leaping`, in radians."""
     epochs = subject.training.snapshots()
 
     def row(epoch: int) -> dict:
@@ -40,9 +43,19 @@ def at_epoch(read: Read, y: Tensor, weight: Tensor) -> dict:
     row, centres = {}, None
     for kind, (logits, h) in read.items():
         row[kind], means = measures(logits, h, y, weight, centres)
+        row[kind] |= output_measures(read["clean"][0], logits)
         centres = means if centres is None else centres  # the clean points come first
     landed = where_points_land(read, y)
     return row | {name: float(landed[name].nanmean()) for name in ANGLES}
+
+
+def output_measures(clean: Tensor, logits: Tensor) -> dict[str, float]:
+    """Of logits N x K, beside those of the same points unperturbed: `kl`, the mean KL divergence
+    of the clean outputs from these; `logit_norm`, the mean length of the centred logits."""
+    return {
+        "kl": float(divergence(clean.double(), logits.double())),
+        "logit_norm": float((logits - logits.mean(1, keepdim=True)).norm(dim=1).mean()),
+    }
 
 
 @measurement(version=1, passes=lambda attack: 4 * attack.steps + 4)
@@ -103,8 +116,9 @@ def sending(clean: Tensor, logits: Tensor, h: Tensor, y: Tensor) -> dict:
 @measurement(version=1, passes=lambda attack: len(SWEEP[attack.norm]) * (2 * attack.steps + 1))
 def sweep(subject: Subject, part: Parts) -> dict:
     """Collapse at radii `eps` from 0 to twice the paper's, in 1/255, and the attack's own: the
-    measures of SWEPT, leap and alignment angle, and the `drawing` of the points of four classes
-    (see `Drawing`)."""
+    measures of SWEPT, leap and alignment angle, the `drawing` of the points of four classes (see
+    `Drawing`), and, not in files made before there was one, `changed`: what `changed_labels`
+    gives, with the mean over classes of angle and length."""
     model, y, k = subject.model, subject.y, subject.num_classes
     clean = subject.clean_means
     drawing = Drawing(subject.read, y)
@@ -122,6 +136,12 @@ def sweep(subject: Subject, part: Parts) -> dict:
                 "alignment": float(simplex_alignment(clean, means).nanmean()),
             },
             "frame": drawing.frame(logits, h),
+            "changed": {
+                group: {
+                    name: float(torch.as_tensor(value).nanmean()) for name, value in of.items()
+                }
+                for group, of in changed_labels(clean, logits, h, y).items()
+            },
         }
 
     radii = sorted({*SWEEP[subject.attack.norm], subject.attack.eps})
@@ -131,6 +151,7 @@ def sweep(subject: Subject, part: Parts) -> dict:
         {"eps": radii}
         | columns([row["measured"] for row in rows])
         | {"drawing": drawing.still | columns([row["frame"] for row in rows])}
+        | {"changed": columns([row["changed"] for row in rows])}
     )
 
 

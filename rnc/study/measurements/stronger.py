@@ -22,11 +22,12 @@ from rnc.attacks import LOSSES, Model, margin, pgd
 from rnc.collapse import ClassMeans, ncc_logits
 from rnc.models import features, outputs
 from rnc.progress import progress
-from rnc.study.measurements.measurement import Parts, measurement
-from rnc.study.measurements.standard import landing, sending
-from rnc.study.measurements.subject import BATCH, Subject
-from rnc.study.measurements.terminal import arrived, changed_labels
+from rnc.study.measurements.changed import arrived, changed_labels
+from rnc.study.measurements.measurement import Parts, columns, measurement
+from rnc.study.measurements.standard import landing, output_measures, sending
+from rnc.study.measurements.subject import BATCH, Subject, attacked
 from rnc.study.settings import Attack
+from rnc.study.training import build
 from rnc.surveys import measures, read_out
 
 LAYERS = 9  # about as many as a network has
@@ -93,24 +94,26 @@ def stronger(subject: Subject, part: Parts) -> dict:
         return torch.cat(best)
 
     @functools.cache
-    def attacked() -> Tensor:
+    def found() -> Tensor:
         noise.manual_seed(1)
         return search(model, y, [subject.points["pgd"]])
 
     def untargeted() -> dict:
-        logits, h = read_out(model, attacked())
+        logits, h = read_out(model, found())
         landed = landing(clean, logits, h, y)
         means = {name: float(landed[name].nanmean()) for name in ("leap", "alignment")}
         measured, _ = measures(logits, h, y, model.classifier.weight, clean)
+        measured |= output_measures(subject.read["clean"][0], logits)
         changed = changed_labels(clean, logits, h, y)
         return {"measures": measured, "means": means, "landed": landed, "changed": changed}
 
     def targeted() -> dict:
-        found = search(model, target, [subject.points["targeted"]], targeted=True)
-        logits, h = read_out(model, found)
+        sent = search(model, target, [subject.points["targeted"]], targeted=True)
+        logits, h = read_out(model, sent)
         landed = sending(clean, logits, h, y)
         means = {"targeted_angle": float(landed["targeted_angle"].nanmean())}
         measured, _ = measures(logits, h, y, model.classifier.weight, clean)
+        measured |= output_measures(subject.read["clean"][0], logits)
         changed = arrived(clean, logits, h, y)
         return {"measures": measured, "means": means, "landed": landed, "changed": changed}
 
@@ -120,7 +123,7 @@ def stronger(subject: Subject, part: Parts) -> dict:
 
     def penultimate() -> float:
         state = noise.get_state()
-        tried = [subject.points["pgd"], attacked()]  # found again, if it was stopped after that
+        tried = [subject.points["pgd"], found()]  # found again, if it was stopped after that
         noise.set_state(state)
         return ncc_accuracy("penultimate", tried)
 
@@ -147,6 +150,49 @@ def stronger(subject: Subject, part: Parts) -> dict:
             ],
         },
     }
+
+
+SHARES = (0.25, 0.5, 1, 2)  # of the attack's radius
+
+
+@measurement(
+    version=1,
+    passes=lambda attack: 3 * len(SHARES) * 2 * attack.steps,
+    when=lambda evaluation: False,
+)
+def early(subject: Subject, part: Parts) -> dict:
+    """What NCC classifiers keep of the points when each is attacked itself, on its margin.
+
+    Returns:
+        `radii`, in 1/255; `clean`, accuracy of each classifier without an attack; and accuracy at
+        these radii of the NCC classifier on the `pixels`, on the first layer of the network before
+        its training (`untrained`), and on its `first` and `last` layer after it.
+    """
+    x, y, k = subject.x, subject.y, subject.num_classes
+    first, *_, last = subject.model.layers
+    before = build(subject.training, subject.images).eval()
+    classifiers = {
+        "pixels": ncc_classifier(nn.Sequential(nn.Flatten()), "0", x, y, k),
+        "untrained": ncc_classifier(before, first, x, y, k),
+        "first": ncc_classifier(subject.model, first, x, y, k),
+        "last": ncc_classifier(subject.model, last, x, y, k),
+    }
+
+    def kept(attack: Attack) -> dict:
+        return {
+            name: _accuracy(
+                ncc,
+                attacked(ncc, x, y, attack, Generator(y.device).manual_seed(0), loss="margin"),
+                y,
+            )
+            for name, ncc in classifiers.items()
+        }
+
+    radii = [subject.attack.at_radius(share * subject.attack.eps) for share in SHARES]
+    shown = progress(radii, f"attacking early layers of {subject.training}: radius", len(radii))
+    rows = [part(f"{a.eps:g}", lambda attack=a: kept(attack)) for a in shown]
+    clean = {name: _accuracy(ncc, x, y) for name, ncc in classifiers.items()}
+    return {"radii": [attack.eps for attack in radii], "clean": clean} | columns(rows)
 
 
 def strongest(model: Model, y: Tensor, tried: list[Tensor], targeted: bool = False) -> Tensor:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor, nn
 
-from rnc.attacks import gaussian, pgd
+from rnc.attacks import Model, gaussian, pgd
 from rnc.study.data import Images, first_of_each, unit
+from rnc.study.methods import ST
 from rnc.study.settings import Attack, Evaluation, Training
 from rnc.study.training import build
 from rnc.surveys import class_means, read_out
@@ -32,6 +34,8 @@ class Subject:
         images: the data that the network was trained on.
         weights: gives the state of the network after an epoch of `training.snapshots()`.
         epoch: after which the network is looked at; None: after the last.
+        trained: gives the last state of the network of another training on the same images; None:
+            there is no other.
 
     Attributes:
         x, y: the measured points, N x C x H x W in [0, 1], and their labels, N.
@@ -45,8 +49,10 @@ class Subject:
         images: Images,
         weights: Callable[[int], dict[str, Tensor]],
         epoch: int | None = None,
+        trained: Callable[[Training], dict[str, Tensor]] | None = None,
     ):
         self.training, self.evaluation, self.images = training, evaluation, images
+        self.trained = trained
         self.weights, self.epoch = weights, training.epochs if epoch is None else epoch
         self.attack, self.num_classes = evaluation.attack, len(images.classes)
         x, self.y = first_of_each(images.x, images.y, evaluation.per_class)
@@ -61,8 +67,20 @@ class Subject:
     @functools.cached_property
     def model(self) -> nn.Module:
         """The network, in eval mode."""
-        model = build(self.training, self.images).eval()
-        model.load_state_dict(self.weights(self.epoch))
+        return self._network(self.training, self.weights(self.epoch))
+
+    @functools.cached_property
+    def surrogate(self) -> nn.Module | None:
+        """Of a transfer attack: the network that ST ends in with the same settings; None if that
+        is this one."""
+        plain = replace(self.training, method=ST, attack=None)
+        if plain == self.training or self.trained is None:
+            return None
+        return self._network(plain, self.trained(plain))
+
+    def _network(self, training: Training, state: dict[str, Tensor]) -> nn.Module:
+        model = build(training, self.images).eval()
+        model.load_state_dict(state)
         return model
 
     @functools.cached_property
@@ -103,14 +121,14 @@ def perturbations(
 
 
 def attacked(
-    model: nn.Module,
+    model: Model,
     x: Tensor,
     y: Tensor,
     attack: Attack,
     noise: Generator,
-    targeted: bool = False,
+    **options,
 ) -> Tensor:
-    """All points under PGD, a batch at a time."""
-    options = attack.size | {"targeted": targeted, "generator": noise}
+    """All points under PGD, a batch at a time; options are those of `rnc.pgd`."""
+    options = attack.size | {"generator": noise} | options
     parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
     return torch.cat([pgd(model, *part, **options) for part in parts])
