@@ -127,3 +127,31 @@ def test_baselines_have_learnt_nothing(tiny, images):
     centres = np.stack([x[y == c].mean(0) for c in range(10)])
     nearest = ((x[:, None] - centres) ** 2).sum(2).argmin(1)
     assert found["pixels"]["clean"] == pytest.approx((nearest == y).mean())
+
+
+def test_generalisation_ends_in_what_the_geometry_says_of_test_points(subject):
+    along, geometry = values(subject, "generalisation"), values(subject, "geometry")
+    assert along["epochs"] == subject.training.snapshots()
+    for kind in ("test", "test_pgd"):
+        end = {name: curve[-1] for name, curve in along[kind].items()}
+        assert end.items() <= geometry[kind].items()
+
+
+def test_the_trajectory_knows_the_outputs(subject):
+    found, geometry = values(subject, "trajectory"), values(subject, "geometry")
+    for kind in ("clean", "pgd", "gauss", "targeted"):
+        for name in ("kl", "logit_norm"):
+            assert found[kind][name][-1] == geometry[kind][name]
+    assert found["clean"]["kl"] == [0] * len(found["epochs"])
+
+
+def test_the_sweep_keeps_the_changed_points_of_each_radius(subject):
+    sweep, changed = values(subject, "sweep"), values(subject, "changed")
+    at = sweep["eps"].index(subject.attack.eps)
+    for group in ("pgd", "scatter", "scatter_in_span"):
+        kept = {name: curve[at] for name, curve in sweep["changed"][group].items()}
+        assert kept["share"] == changed[group]["share"]
+        assert kept["nc1"] == changed[group]["nc1"]
+        for name in ("angle", "length"):
+            expected = np.nanmean(np.array(changed[group][name], float))
+            assert kept[name] == pytest.approx(expected, rel=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Generator, Tensor
@@ -27,14 +28,37 @@ def trajectory(subject: Subject, part: Parts) -> dict:
     """At the `epochs` of the snapshots, for clean, pgd, gauss and targeted points, the measures of
     `rnc.surveys.measures` and of `output_measures` (not in files made before there were these);
     and the means over classes of the angles of `leaping`, in radians."""
-    epochs = subject.training.snapshots()
 
-    def row(epoch: int) -> dict:
-        then = subject.at(epoch)
+    def row(then: Subject) -> dict:
         return at_epoch(then.read, then.y, then.model.classifier.weight)
 
+    return _along_training(subject, part, row)
+
+
+@measurement(
+    version=1,
+    passes=lambda attack: 2 * attack.steps + 3,
+    snapshots=True,
+    when=lambda evaluation: False,
+)
+def generalisation(subject: Subject, part: Parts) -> dict:
+    """At the `epochs` of the snapshots, for `test` and `test_pgd` points, the measures of
+    `rnc.surveys.measures`; NCC by the clean training means."""
+
+    def row(then: Subject) -> dict:
+        model, y = then.model, then.images.y_test
+        logits, h = read_out(model, then.x)
+        centres, weight = class_means(h, then.y, logits.shape[1]), model.classifier.weight
+        read = {"test": then.read_test["clean"], "test_pgd": then.read_test["pgd"]}
+        return {kind: measures(*of, y, weight, centres)[0] for kind, of in read.items()}
+
+    return _along_training(subject, part, row)
+
+
+def _along_training(subject: Subject, part: Parts, row: Callable[[Subject], dict]) -> dict:
+    epochs = subject.training.snapshots()
     shown = progress(epochs, f"measuring {subject.training}: snapshot", len(epochs))
-    rows = [part(str(epoch), lambda epoch=epoch: row(epoch)) for epoch in shown]
+    rows = [part(str(epoch), lambda epoch=epoch: row(subject.at(epoch))) for epoch in shown]
     return {"epochs": epochs} | columns(rows)
 
 

@@ -62,7 +62,9 @@ class Subject:
         """The same with the network after another epoch."""
         if epoch == self.epoch:
             return self
-        return Subject(self.training, self.evaluation, self.images, self.weights, epoch)
+        return Subject(
+            self.training, self.evaluation, self.images, self.weights, epoch, self.trained
+        )
 
     @functools.cached_property
     def model(self) -> nn.Module:
