@@ -44,7 +44,11 @@ def record(method, clean, pgd, seed=0, **angles):
         "geometry": {"test_pgd": {"accuracy": 0.5, "ncc_accuracy": 0.48}},
         "baselines": {"layers": {"clean": [0.6] * 4, "pgd": [0.3] * 4}},
         "layers": {
-            "clean": {"nc1": [9, 5, 1, 0.3], "ncc_accuracy": [0.8, 0.9, 1.0, 1.0]},
+            "clean": {
+                "nc1": [9, 5, 1, 0.3],
+                "ncc_accuracy": [0.8, 0.9, 1.0, 1.0],
+                "nc2_angles": [0.08, 0.1, 0.1, 0.05],
+            },
             "pgd": {"ncc_accuracy": [0.7, 0.6, 0.1, 0.0], "nc2_angles": [0.09, 0.2, 0.3, 0.4]},
         },
     }

@@ -1,25 +1,51 @@
 """Sentences say what the records hold; each can be said both ways, and prose says none."""
 
+import copy
 import re
 import string
 from pathlib import Path
 
 import pytest
-from test_claims import BREAKS, GOOD, by_title, put, seed_of_all
+from test_claims import BREAKS, GOOD, by_title, put, record, seed_of_all
 
 from rnc import say
 from rnc.study import folders, store
 from rnc.study.claims import judge
-from rnc.study.findings import FINDINGS, NOTHING, changes, summary
+from rnc.study.findings import FINDINGS, NOTHING, changes, drifts, over_beta, summary
+from rnc.study.findings.beyond import value_at_loss
 from rnc.study.records import by_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+PAST = {  # what a record holds on demand
+    "checks": {
+        "values": {"radii": [8, 128], "accuracy": [0, 0], "starts": [1.0, 0.99], "transfer": 1.0}
+    },
+    "autoattack": {
+        "values": {
+            points: {"points": 100, "clean": 1.0, "pgd": 0.5, "autoattack": 0.48}
+            for points in ("train", "test")
+        }
+    },
+    "early": {
+        "values": {
+            "radii": [4, 8],
+            "clean": {"first": 0.6},
+            "first": [0.3, 0.2],
+            "untrained": [0.4, 0.3],
+            "pixels": [0.5, 0.4],
+            "last": [0.1, 0.0],
+        }
+    },
+    "generalisation": {"values": {"test_pgd": {"accuracy": [0.3, 0.25], "nc1": [9.0, 50.0]}}},
+}
+
+
 @pytest.fixture
 def records():
     """One seed under which every claim holds, with all that findings look at."""
-    found = by_title(*seed_of_all())
+    found = by_title(*seed_of_all(), record("at-frozen", GOOD, GOOD | {"nc1": 2.0}))
     for (one,) in found.values():
         sizes = {"clean_norms": [1.0] * 10, "predicted_norms": [1.0] * 10}
         leaping = one.measured["leaping"]["values"]
@@ -41,6 +67,13 @@ def records():
                 },
             }
         )
+        one.measured.update(PAST)
+        one.measured["trajectory"]["values"]["epochs"] = [0, 1]
+        one.measured["sweep"]["values"]["changed"] = {
+            "pgd": {"share": [0.0, 1.0, 1.0], "nc1": [None, 0.5, 0.4]},
+            "scatter_in_span": {"share": [0.0, 1.0, 1.0], "nc1": [None, 2.0, 2.0]},
+        }
+        one.measured["trajectory"]["values"]["pgd"] |= {"kl": [0, 0.1], "logit_norm": [1, 9.0]}
         geometry = one.measured["geometry"]["values"]
         geometry |= {"clean": {"cdnv": 0.1}, "pgd": {"cdnv": 0.9}}
         for points in ("clean", "pgd"):
@@ -49,7 +82,7 @@ def records():
     for method, nc1 in (("AT", 0.8), ("TRADES", 5.0), ("TRADES (frozen BN)", 9.0)):
         put(found[method][0], ("trajectory", "pgd", "nc1", -1), nc1)
     put(found["TRADES (frozen BN)"][0], ("trajectory", "clean", "nc1", -1), 9.0)
-    return found
+    return copy.deepcopy(found)
 
 
 END = "trajectory"
@@ -154,11 +187,56 @@ OUTCOMES = {
         "more",
         {"same": [("ST", ("stronger", "leaping", "targeted_success"), 0.6)]},
     ),
+    "attack_is_sound": (
+        "sound",
+        {"unsound": [("AT", ("checks", "accuracy"), [0.5, 0.02])]},
+    ),
+    "autoattack_finds": (
+        "agrees",
+        {"differs": [("AT", ("autoattack", "test", "autoattack"), 0.4)]},
+    ),
+    "leap_over_radii": (
+        "all",
+        {
+            "some": [("ST", ("sweep", "changed", "pgd", "nc1"), [None, 0.5, 1.5])],
+            "none": [("ST", ("sweep", "changed", "pgd", "nc1"), [None, 1.1, 1.5])],
+        },
+    ),
+    "outputs_move": ("more", {"less": [("AT", (END, "pgd", "kl", -1), 2.0)]}),
+    "at_equal_loss": (
+        "both",
+        {
+            "method": [
+                ("AT (frozen BN)", (END, "pgd", "nc1", -1), 0.5),
+                (FROZEN, (END, "pgd", "nc1", -1), 4.0),
+            ],
+            "batchnorm": [
+                ("TRADES", (END, "pgd", "nc1", -1), 0.8),
+                ("AT (frozen BN)", (END, "pgd", "nc1", -1), 9.0),
+            ],
+            "neither": [
+                (title, (END, "pgd", "nc1", -1), 0.8)
+                for title in ("TRADES", "AT (frozen BN)", FROZEN)
+            ],
+        },
+    ),
+    "trades_turns": (
+        "goes_on",
+        {"turns": [("TRADES", (END, "pgd", name), [0.1, 0.2]) for name in ("nc2_angles", "nc3")]},
+    ),
+    "collapse_without_robustness": (
+        "apart",
+        {"together": [("AT", ("generalisation", "test_pgd", "accuracy"), [0.2, 0.3])]},
+    ),
+    "early_layers_over_radii": (
+        "less",
+        {"more": [("ST", ("early", "first"), [0.6, 0.5])]},
+    ),
 }
 
 
 def test_every_finding_and_every_outcome_is_tried():
-    assert list(OUTCOMES) == list(FINDINGS)
+    assert OUTCOMES.keys() == FINDINGS.keys()
     for name, (first, others) in OUTCOMES.items():
         assert {first, *others} == set(FINDINGS[name].texts)
 
@@ -198,7 +276,7 @@ def test_what_was_not_measured_is_said(records):
     assert say({"ST": records["ST"]}, "at_fits") == NOTHING
     del records["ST"][0].measured["changed"]
     assert say(records, "points_leap") == NOTHING
-    with pytest.raises(ValueError, match="no finding 'leap'; there are st_fits, "):
+    with pytest.raises(ValueError, match="no finding 'leap'; there are .*st_fits, "):
         say(records, "leap")
 
 
@@ -274,3 +352,30 @@ def test_chapters_state_no_findings_of_their_own(path):
         if COMPARATIVE.search(p) and not any(allowed in p for allowed in ALLOWED)
     ]
     assert found == []
+
+
+def test_a_value_at_a_loss_lies_on_the_line_of_logarithms(records):
+    (at,) = records["AT"]
+    put(at, (END, "pgd", "loss"), [1.0, 0.1])
+    put(at, (END, "pgd", "nc1"), [100.0, 1.0])
+    assert value_at_loss(at, "nc1", 0.1) == pytest.approx(1)
+    assert value_at_loss(at, "nc1", 10**-0.5) == pytest.approx(10)
+    assert value_at_loss(at, "nc1", 5) == 100
+
+
+def test_the_weight_of_trades_is_said_with_its_order(records):
+    (one,), (other,) = records["TRADES"], records["AT"]
+    assert "the weaker it is, the further" in over_beta({1.0: [other], 6.0: [one]})
+    assert "the stronger it is, the further" in over_beta({6.0: [other], 1.0: [one]})
+    assert "does not follow" in over_beta({6.0: [other, one], 1.0: [one, other]})
+
+
+def test_drifts_name_the_claims_that_move(records):
+    few = judge(records)
+    put(records["AT"][0], (END, "alignment", -1), 0.4)
+    put(records["ST"][0], (END, "gauss", "nc1", -1), 0.3)
+    text = drifts({25: few, 200: judge(records)})
+    assert re.search(r"goes away from it in C8;", text)
+    assert text.startswith("From 25 to 200 images per class, at equal numbers of updates")
+    del records["AT"]
+    assert "C8" not in drifts({25: few, 200: judge(records)})

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rnc.study.claims import Verdict
 from rnc.study.methods import METHODS
 from rnc.study.record import Record, mean
 from rnc.study.records import Records
@@ -31,6 +32,7 @@ KINDS = {  # name, line style, marker
     "adaptive": ("PGD on the layer's NCC", ":", "v"),
 }
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
+PALETTE = (*CLASS_COLOURS, "#0072B2", "#D55E00", "#F0E442", "#000000")  # Okabe and Ito
 GREY = "#777777"
 MEASURES = {  # title, logarithmic
     "accuracy": ("Accuracy", False),
@@ -44,6 +46,13 @@ MEASURES = {  # title, logarithmic
     "nc4": ("NC4: NCC disagrees with the network", False),
     "ncc_accuracy": ("NCC accuracy", False),
     "within": ("Variance within classes, Tr Σ_W", True),
+    "kl": ("KL(clean ‖ attacked)", True),
+    "logit_norm": ("Length of the centred logits", True),
+}
+GROUPED = {  # of groups of points by predicted label
+    "angle": "Angle to the\nclean vertex (rad)",
+    "length": "Length / that\nof the vertex",
+    "nc1": "NC1/(K−1) by\npredicted label",
 }
 COLLAPSE = (
     "nc1",
@@ -218,13 +227,8 @@ def leap_or_scatter(records: Records) -> Figure:
     and length of the groups' means, mean over classes, and NC1/(K - 1) of the groups."""
     (title, seeds), *_ = records.items()
     groups = {"pgd": title, "scatter_in_span": "scatter, span", "scatter": "scatter, all"}
-    panels = {
-        "angle": "Angle to the\nclean vertex (rad)",
-        "length": "Length / that\nof the vertex",
-        "nc1": "NC1/(K−1) by\npredicted label",
-    }
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.3), sharey=True)
-    for axis, (measure, name) in zip(axes, panels.items(), strict=True):
+    for axis, (measure, name) in zip(axes, GROUPED.items(), strict=True):
         for height, group in enumerate(groups):
             values = [mean(record.changed(group, measure)) for record in seeds]
             colour = _colour(title) if group == "pgd" else GREY
@@ -236,6 +240,31 @@ def leap_or_scatter(records: Records) -> Figure:
             axis.set_xscale("log")
         else:
             axis.set_xlim(left=0)
+    return figure
+
+
+@_styled
+def leap_over_radii(records: Records) -> Figure:
+    """The panels of `leap_or_scatter` against the radius of the attack, for the points whose label
+    changed there and for as many that scatter in the span of the clean means."""
+    (title, seeds), *_ = records.items()
+    figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6))
+    for axis, (measure, name) in zip(axes, GROUPED.items(), strict=True):
+        for group, kind in (("scatter_in_span", "gauss"), ("pgd", "pgd")):
+            rows = [record.swept_changed(group, measure)[1:] for record in seeds]
+            colour = _colour(title) if group == "pgd" else GREY
+            _line(axis, seeds[0].radii[1:], rows, title, kind, colour)
+        axis.set_title(name)
+        axis.set_xlabel("ε (1/255)")
+        if measure == "nc1":
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    shown = [
+        Line2D([], [], color=_colour(title), linestyle="--", marker="^", label=title),
+        Line2D([], [], color=GREY, linestyle=":", marker="s", label="scatter in the span"),
+    ]
+    figure.legend(handles=shown, loc="outside upper center", ncols=2)
     return figure
 
 
@@ -334,15 +363,167 @@ def adaptive_layers(records: Records, stronger: Records) -> Figure:
     return figure
 
 
+@_styled
+def against_loss(records: Records) -> Figure:
+    """Collapse of attacked points against the loss on them, snapshot by snapshot, so that
+    networks that learn at different speeds are compared where they fit equally well."""
+    panels = {
+        "nc1": "NC1: variability",
+        "nc2_angles": "NC2: equiangularity, means",
+        "nc3": "NC3: self-duality",
+    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 2.9))
+    for axis, (measure, name) in zip(axes, panels.items(), strict=True):
+        for method, seeds in records.items():
+            for record in seeds:
+                loss, values = record.curve("pgd", "loss"), record.curve("pgd", measure)
+                axis.plot(loss, values, "-", color=_colour(method), alpha=0.8)
+                axis.plot(loss[-1], values[-1], "o", color=_colour(method))
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.invert_xaxis()
+        axis.set_title(name)
+    figure.supxlabel("cross-entropy on attacked points, falling to the right", fontsize=8.5)
+    _legend(figure, records)
+    return figure
+
+
+@_styled
+def without_robustness(records: Records) -> Figure:
+    """Collapse and accuracy of attacked training points and of attacked test points, along
+    training; one method, with the measurement `generalisation`."""
+    (method, seeds), *_ = records.items()
+    panels = {
+        "nc1": "NC1: variability",
+        "nc2_angles": "NC2: equiangularity, means",
+        "accuracy": "Accuracy under PGD",
+    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 2.7))
+    for axis, (measure, name) in zip(axes, panels.items(), strict=True):
+        _line(axis, seeds[0].epochs, [r.curve("pgd", measure) for r in seeds], method, "clean")
+        test = [r.test_curve("test_pgd", measure) for r in seeds]
+        _line(axis, seeds[0].epochs, test, method, "gauss")
+        axis.set_title(name)
+        _epochs(axis)
+        if measure == "nc1":
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(bottom=0)
+    shown = [
+        Line2D([], [], color=_colour(method), linestyle=line, marker=marker, label=label)
+        for label, line, marker in (("training points", "-", "o"), ("test points", ":", "s"))
+    ]
+    figure.legend(handles=shown, loc="outside upper center", ncols=2)
+    return figure
+
+
+@_styled
+def early_layers(records: Records) -> Figure:
+    """What NCC classifiers keep under attacks on themselves, against the radius; of one method,
+    with the measurement `early`."""
+    (method, seeds), *_ = records.items()
+    shown = {  # label, colour, line, marker
+        "pixels": ("pixels", GREY, "-", "o"),
+        "untrained": ("first layer before training", GREY, ":", "s"),
+        "first": ("first layer", _colour(method), "--", "^"),
+        "last": ("last layer", _colour(method), "-", "v"),
+    }
+    figure, axis = plt.subplots(figsize=(5.4, 3.1))
+    for name, (label, colour, line, marker) in shown.items():
+        found = [record["early"] for record in seeds]
+        rows = np.array([[early["clean"][name], *early[name]] for early in found], float)
+        radii = [0, *found[0]["radii"]]
+        axis.plot(radii, rows.mean(0), line, marker=marker, color=colour, label=label)
+        if len(rows) > 1:
+            axis.fill_between(
+                radii, rows.min(0), rows.max(0), color=colour, alpha=0.2, linewidth=0
+            )
+    axis.set_xlabel(f"ε (1/255), {NORM_SYMBOLS[seeds[0].evaluation.attack.norm]}")
+    axis.set_ylabel("NCC accuracy, attacked itself")
+    axis.set_ylim(-0.03, 1.03)
+    figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+@_styled
+def over_beta(found: dict[float, list[Record]]) -> Figure:
+    """TRADES along training at several weights of its regulariser: how far its attacked points
+    are from collapse, and how long its logits are."""
+    panels = {
+        "nc1": "NC1: variability",
+        "nc2_angles": "NC2: equiangularity, means",
+        "nc3": "NC3: self-duality",
+        "logit_norm": "Length of the centred logits",
+    }
+    shades = ("#8fd6bd", "#2fae86", "#00573f")  # of the colour of TRADES, light to dark
+    figure, axes = _grid(len(panels))
+    for axis, (measure, name) in zip(axes, panels.items(), strict=True):
+        for (beta, seeds), colour in zip(sorted(found.items()), shades, strict=False):
+            rows = [record.curve("pgd", measure) for record in seeds]
+            _line(axis, seeds[0].epochs, rows, f"β = {beta:g}", "clean", colour)
+        axis.set_title(name)
+        axis.set_yscale("log")
+        _epochs(axis)
+    shown = [
+        Line2D([], [], color=colour, marker="o", label=f"β = {beta:g}")
+        for beta, colour in zip(sorted(found), shades, strict=False)
+    ]
+    figure.legend(handles=shown, loc="outside upper center", ncols=3)
+    return figure
+
+
+@_styled
+def drift(judged: dict[int, list[Verdict]]) -> Figure:
+    """How far the tests of some claims are from their bounds, against the number of images.
+
+    Drawn is `Verdict.excess`, thin for each test and thick for the one that misses most: below 1,
+    in the shaded zone, a test is met. A dot is filled where the claim applies.
+
+    Args:
+        judged: by number of images per class, verdicts of the same claims.
+    """
+    figure, axes = _grid(len(next(iter(judged.values()))))
+    sizes = sorted(judged)
+    low, high = 0.02, 50
+    for number, axis in enumerate(axes):
+        verdicts = [judged[size][number] for size in sizes]
+        excess = np.clip([verdict.excess() for verdict in verdicts], low, high)
+        axis.plot(sizes, excess, color="#bbbbbb", linewidth=0.8)
+        worst = np.nanmax(excess, axis=1)
+        axis.plot(sizes, worst, color=PALETTE[4], linewidth=2)
+        for size, value, verdict in zip(sizes, worst, verdicts, strict=True):
+            face = PALETTE[4] if verdict.applicable.any() else "white"
+            axis.plot(size, value, "o", color=PALETTE[4], markerfacecolor=face, markersize=5)
+        axis.axhspan(low, 1, color="#009E73", alpha=0.1, linewidth=0)
+        axis.axhline(1, color=GREY, linewidth=1)
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_ylim(low, high)
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
+        claim = verdicts[0].claim
+        axis.set_title(f"{claim.id}: {claim.title}", fontsize=8)
+        axis.set_xlabel("images per class")
+        axis.set_ylabel("value / bound")
+    return figure
+
+
 def _colour(title: str) -> str:
     """Of a method, or of a network of the reader's own."""
     return next((m.colour for m in METHODS.values() if m.title == title), OTHER)
 
 
-def _line(axis: Axes, x: Iterable, rows: list[list], method: str, kind: str = "clean") -> None:
+def _line(
+    axis: Axes,
+    x: Iterable,
+    rows: list[list],
+    method: str,
+    kind: str = "clean",
+    colour: str | None = None,
+) -> None:
     """The mean of the rows, one per seed, and where there are several a band over all."""
     values, (_, line, marker) = np.array(rows, float), KINDS[kind]
-    colour = _colour(method)
+    colour = colour or _colour(method)
     axis.plot(x, values.mean(0), line, marker=marker, color=colour)
     if len(rows) > 1:
         band = values.min(0), values.max(0)

@@ -106,6 +106,10 @@ class Record:
         """A measure of pgd points, or leap or alignment, at `radii`."""
         return numbers(self["sweep"][measure])
 
+    def test_curve(self, points: str, measure: str) -> np.ndarray:
+        """A measure of test or test_pgd points at `epochs`; see `generalisation`."""
+        return numbers(self["generalisation"][points][measure])
+
     def swept_changed(self, group: str, measure: str) -> np.ndarray:
         """Of the points whose label changed at each of `radii`; see `sweep`.
 

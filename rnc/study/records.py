@@ -14,38 +14,46 @@ from rnc.study.store import Request
 Records = dict[str, list[Record]]  # by title of the method, a record for each seed
 
 
-def records(study: Study, *titles: str, stronger: bool = False) -> Records:
+def records(
+    study: Study, *titles: str, stronger: bool = False, extra: Iterable[str] = ()
+) -> Records:
     """Records of a study's networks; what is missing is trained and measured.
 
     Args:
         study: the networks, their evaluation, seeds and device.
         titles: of methods, such as "ST", "AT", "TRADES (frozen BN)"; none given: of COMPARED.
         stronger: with the values of the stronger attacks; see `Record.under_stronger`.
+        extra: names of measurements that shall be there too, such as "early".
 
     Raises:
         ValueError: there is no such method.
         Mismatch, TooLong and others: as `rnc.study.store.make`.
     """
-    names = {method.title: method.name for method in METHODS.values()}
-    if unknown := [title for title in titles if title not in names]:
-        raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(names)}")
     found: Records = {}
-    for name in [names[title] for title in titles] or COMPARED:
-        extra = ("stronger",) * stronger
+    wanted = (*extra, *("stronger",) * stronger)
+    for name in _names(titles):
         trainings = [study.training(name, seed) for seed in study.seeds]
-        made = [store.make(Request(t, study.evaluation, extra), study.device) for t in trainings]
+        made = [store.make(Request(t, study.evaluation, wanted), study.device) for t in trainings]
         found[METHODS[name].title] = [r.under_stronger() for r in made] if stronger else made
     return found
 
 
-def available(study: Study) -> Records:
-    """Those records of a study that are there already."""
+def available(study: Study, *titles: str, extra: Iterable[str] = ()) -> Records:
+    """Those records of a study that are there already; arguments as those of `records`."""
     return _by_method(
         record
         for seed in study.seeds
-        for training in study.trainings(seed=seed)
-        if (record := store.find(Request(training, study.evaluation)))
+        for training in study.trainings(*_names(titles), seed=seed)
+        if (record := store.find(Request(training, study.evaluation, tuple(extra))))
     )
+
+
+def _names(titles: Iterable[str]) -> list[str]:
+    """Of methods by their titles; none given: those of COMPARED."""
+    names = {method.title: method.name for method in METHODS.values()}
+    if unknown := [title for title in titles if title not in names]:
+        raise ValueError(f"there is no method {unknown[0]!r}; there are {', '.join(names)}")
+    return [names[title] for title in titles] or list(COMPARED)
 
 
 def scales(study: Study | None = None) -> dict[str, Records]:

@@ -21,7 +21,7 @@ from rnc.errors import ParameterError, check_number, check_one_of, check_whole
 from rnc.models import MODELS, num_features
 from rnc.study import notebook
 from rnc.study.data import DATASETS, FOLDER
-from rnc.study.methods import METHODS, ST, Method
+from rnc.study.methods import METHODS, ST, Method, trades
 
 PRECISIONS = ("float32", "bfloat16")
 NORM_SYMBOLS = {"linf": "ℓ∞", "l2": "ℓ₂"}
@@ -223,9 +223,10 @@ class Training:
         data = DATASETS[self.dataset].title if self.dataset in DATASETS else self.dataset
         limit = f", {self.per_class} images per class" if self.per_class else ""
         rounded = "" if self.precision == "float32" else f", {self.precision}"
+        weight = "" if self.beta == Training.beta else f", β = {self.beta:g}"
         return (
             f"{data}{limit}; {MODELS[self.model].title} of width {self.width}; "
-            f"{self.epochs} epochs{rounded}"
+            f"{self.epochs} epochs{rounded}{weight}"
         )
 
     @property
@@ -310,6 +311,7 @@ class Study:
         alpha: float | None = None,
         steps: int | None = None,
         epochs: int | None = None,
+        beta: float | None = None,
         seed: int | None = None,
         seeds: str | int | list[int] | None = None,
         precision: str | None = None,
@@ -331,6 +333,7 @@ class Study:
                 for l2), in proportion to eps.
             steps: number of steps of the evaluation's attack; None: the paper's, 10.
             epochs: length of every training.
+            beta: weight of the regulariser of TRADES; None: the paper's, 6.
             seed, seeds: one seed, or several ("0,1,2" or a list).
             precision: "float32", or "bfloat16" for autocast in training.
             measured_per_class: measure the first so many points of each class.
@@ -355,6 +358,7 @@ class Study:
                 model=model,
                 width=width,
                 epochs=epochs,
+                beta=beta,
                 precision=precision,
             ),
         )
@@ -399,6 +403,8 @@ class Study:
             method=method,
             seed=self.seeds[0] if seed is None else seed,
             attack=self.inner[attack.norm].at_radius(attack.eps) if method.perturb else None,
+            # the network of a method that has no use for it is the same one whatever it is
+            beta=self.base.beta if method.loss is trades else Training.beta,
             epochs=self.st_epochs if self.st_epochs and method is ST else self.base.epochs,
         )
 

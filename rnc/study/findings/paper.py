@@ -1,219 +1,23 @@
-"""Sentences that state what was found: each is chosen by what the records hold.
-
-A finding looks at the records of a study, says which of its outcomes they show, and gives the
-numbers that its sentence needs, so that a chapter at another preset, radius or seed never says
-what its own records contradict. A new finding is one more function; `say` gives its sentence.
-"""
+"""What the chapters on the paper find."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
-from rnc.study.claims import (
-    CLAIMS,
-    FAILS,
-    HOLDS,
-    NOT_APPLICABLE,
-    OPEN,
-    PARTLY,
-    Seed,
-    Verdict,
-    by_seed,
-    judge,
-    judge_seeds,
+from rnc.study.claims import HOLDS, PARTLY, Seed
+from rnc.study.findings.finding import (
+    Outcome,
+    end_values,
+    finding,
+    span,
+    spreads,
+    tests_met,
+    verdict_of,
 )
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
-from rnc.study.record import NotMeasured, mean
-from rnc.study.records import Records
-
-NOTHING = "This was not measured here."
-# what stands in the README
-SHOWN = ("points_leap", "at_collapses", "trades_beside_at", "early_layers_beside_pixels")
-
-Outcome = tuple[str, dict[str, str]]  # which of the texts, and what stands in its gaps
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A question to records.
-
-    Attributes:
-        name: of the function.
-        needs: methods whose networks it is about.
-        texts: by outcome, its sentence.
-        look: gives the outcome, from the records of each seed that has all these networks.
-    """
-
-    name: str
-    needs: tuple[Method, ...]
-    texts: dict[str, str]
-    look: Callable[[list[Seed]], Outcome]
-
-    def outcome(self, records: Records) -> Outcome | None:
-        """What it finds in some records; None where a network or a measurement is not there."""
-        seeds = self.seeds(records)
-        return self.look(seeds) if seeds else None
-
-    def say(self, records: Records) -> str:
-        """Its sentence, and how many of the seeds it is about if not about all."""
-        if not (seeds := self.seeds(records)):
-            return NOTHING
-        outcome, values = self.look(seeds)
-        total = len(by_seed(records))
-        some = f" (Measured at {len(seeds)} of {total} seeds.)" if len(seeds) < total else ""
-        return self.texts[outcome].format(**values) + some
-
-    def seeds(self, records: Records) -> list[Seed]:
-        """Those of which everything is there that it looks at."""
-        return [
-            seed
-            for seed in by_seed(records)
-            if all(m.title in seed for m in self.needs) and self._measured(seed)
-        ]
-
-    def _measured(self, seed: Seed) -> bool:
-        try:
-            self.look([seed])
-        except NotMeasured:
-            return False
-        return True
-
-
-FINDINGS: dict[str, Finding] = {}
-
-
-def finding(*needs: Method, **texts: str) -> Callable:
-    """Declares a function from the records of seeds to an outcome as the finding of its name."""
-
-    def declare(look: Callable[[list[Seed]], Outcome]) -> Callable:
-        words = {outcome: " ".join(text.split()) for outcome, text in texts.items()}
-        FINDINGS[look.__name__] = Finding(look.__name__, needs, words, look)
-        return look
-
-    return declare
-
-
-class Text(str):
-    """Markdown that Jupyter shows as such."""
-
-    def _repr_markdown_(self) -> str:
-        return str(self)
-
-
-def say(records: Records, *names: str) -> Text:
-    """The sentences of some findings, one after the other.
-
-    Args:
-        records: by title of the method, as `rnc.records` gives them.
-        names: of FINDINGS.
-
-    Raises:
-        ValueError: there is no such finding.
-    """
-    if unknown := [name for name in names if name not in FINDINGS]:
-        raise ValueError(f"there is no finding {unknown[0]!r}; there are {', '.join(FINDINGS)}")
-    return Text(" ".join(FINDINGS[name].say(records) for name in names))
-
-
-def summary(judged: Iterable[Verdict]) -> Text:
-    """Which claims hold, and which do not, in one sentence for each answer."""
-    judged = list(judged)
-    said = {
-        HOLDS: "Hold",
-        PARTLY: "hold in part, some of their tests met and some not",
-        FAILS: "do not hold here",
-        NOT_APPLICABLE: "do not apply, since something that they take for granted is not so",
-        OPEN: "were not measured",
-    }
-    parts = []
-    for answer, words in said.items():
-        if named := [_named(v) for v in judged if v.verdict == answer]:
-            parts.append(f"{words[0].upper()}{words[1:]}: {', '.join(named)}.")
-    return Text(" ".join(parts))
-
-
-def _named(verdict: Verdict) -> str:
-    count = int(verdict.applicable.sum()) or verdict.values.shape[1]
-    seeds = f"; {count} seed{'s' * (count > 1)}" if count else ""
-    return f"{verdict.claim.id} ({verdict.claim.title}{seeds})"
-
-
-def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
-    """Which verdicts are others in the second of two judgements of the same claims."""
-    moved = [
-        f"{a.claim.id} ({a.verdict} → {b.verdict})"
-        for a, b in zip(before, after, strict=True)
-        if a.verdict != b.verdict
-    ]
-    return Text(f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
-
-
-def overview(found: dict[str, Records]) -> Text:
-    """A table of claims and scales in Markdown, and what else the longest training shows."""
-    names = [chr(ord("A") + number) for number in range(len(found))]
-    judged = [judge(records) for records in found.values()]
-    lines = [f"| claim | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
-    for verdicts in zip(*judged, strict=True):
-        cells = (f"{v.sign} {int(v.applicable.sum()) or ''}".strip() for v in verdicts)
-        claim = verdicts[0].claim
-        lines.append(f"| {claim.id}: {claim.title} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {name}: {scale}" for name, scale in zip(names, found, strict=True)), ""]
-    *_, longest = found.values()
-    said = (FINDINGS[name].say(longest) for name in SHOWN)
-    lines.append(f"At scale {names[-1]}: " + " ".join(text for text in said if text != NOTHING))
-    return Text("\n".join(lines))
-
-
-# Words and numbers ---------------------------------------------------------------------------
-
-
-def _range(values: Iterable[float], form: str = "") -> str:
-    """One number, or the lowest and the highest over seeds; two digits if no form is given."""
-    values = np.array(list(values), float)
-    low, high = (_number(value, form) for value in (values.min(), values.max()))
-    return low if low == high else f"{low}–{high}"
-
-
-def _number(value: float, form: str) -> str:
-    return f"{value:{form or ('#.2g' if abs(value) < 100 else ',.0f')}}".rstrip(".")
-
-
-def _ends(seeds: list[Seed], method: Method, points: str, measure: str) -> np.ndarray:
-    return np.array([seed[method.title].end(points, measure) for seed in seeds])
-
-
-def _spread(seeds: list[Seed], method: Method, points: str) -> np.ndarray:
-    """NC1/(K - 1)."""
-    classes = seeds[0][method.title].num_classes
-    return _ends(seeds, method, points, "nc1") / (classes - 1)
-
-
-def _verdict(seeds: list[Seed], claim: str) -> Verdict:
-    verdict = judge_seeds(next(c for c in CLAIMS if c.id == claim), seeds)
-    if not verdict.values.size:
-        raise NotMeasured(f"{claim} was not measured")
-    return verdict
-
-
-def _met(verdict: Verdict) -> dict[str, str]:
-    """How many of a claim's tests are met at every seed, and which are not."""
-    missed = [
-        f"{c.what} better than chance" if all(map(c.holds, values)) else str(c)
-        for number, (c, values) in enumerate(
-            zip(verdict.claim.conditions, verdict.values, strict=True)
-        )
-        if not verdict.meets(number)
-    ]
-    total = len(verdict.claim.conditions)
-    return {
-        "met": str(total - len(missed)),
-        "tests": str(total),
-        "missed": f" (not: {'; '.join(missed)})" if missed else "",
-    }
-
+from rnc.study.record import mean
 
 # Standard training ---------------------------------------------------------------------------
 
@@ -230,18 +34,18 @@ def _met(verdict: Verdict) -> dict[str, str]:
 )
 def st_fits(seeds: list[Seed]) -> Outcome:
     clean, noisy, attacked = (
-        _ends(seeds, ST, points, "accuracy") for points in ("clean", "gauss", "pgd")
+        end_values(seeds, ST, points, "accuracy") for points in ("clean", "gauss", "pgd")
     )
-    times = _ends(seeds, ST, "pgd", "loss") / _ends(seeds, ST, "clean", "loss")
+    times = end_values(seeds, ST, "pgd", "loss") / end_values(seeds, ST, "clean", "loss")
     left = attacked.max() / clean.min()
     outcome = (
         "defeated" if left <= 0.1 else "weakened" if attacked.max() < noisy.min() else "unharmed"
     )
     return outcome, {
-        "clean": _range(clean, ".0%"),
-        "noisy": _range(noisy, ".0%"),
-        "attacked": _range(attacked, ".0%"),
-        "times": _range(times, ",.0f"),
+        "clean": span(clean, ".0%"),
+        "noisy": span(noisy, ".0%"),
+        "attacked": span(attacked, ".0%"),
+        "times": span(times, ",.0f"),
     }
 
 
@@ -255,10 +59,10 @@ def st_fits(seeds: list[Seed]) -> Outcome:
         every seed.""",
 )
 def st_collapses(seeds: list[Seed]) -> Outcome:
-    verdict = _verdict(seeds, "C1")
-    met = _met(verdict)
+    verdict = verdict_of(seeds, "C1")
+    met = tests_met(verdict)
     outcome = HOLDS if verdict.verdict == HOLDS else PARTLY if int(met["met"]) else "other"
-    return outcome, met | {"nc1": _range(_spread(seeds, ST, "clean"))}
+    return outcome, met | {"nc1": span(spreads(seeds, ST, "clean"))}
 
 
 @finding(
@@ -270,13 +74,15 @@ def st_collapses(seeds: list[Seed]) -> Outcome:
         too.""",
 )
 def noise_is_harmless(seeds: list[Seed]) -> Outcome:
-    clean = _ends(seeds, ST, "clean", "nc1")
-    noise, attack = (_ends(seeds, ST, points, "nc1") / clean for points in ("gauss", "pgd"))
-    angles = abs(_ends(seeds, ST, "gauss", "nc2_angles") - _ends(seeds, ST, "clean", "nc2_angles"))
+    clean = end_values(seeds, ST, "clean", "nc1")
+    noise, attack = (end_values(seeds, ST, points, "nc1") / clean for points in ("gauss", "pgd"))
+    angles = abs(
+        end_values(seeds, ST, "gauss", "nc2_angles") - end_values(seeds, ST, "clean", "nc2_angles")
+    )
     return "intact" if noise.max() <= 2 and angles.max() <= 0.05 else "brittle", {
-        "noise": _range(noise),
-        "angles": _range(angles, ".1g"),
-        "attack": _range(attack),
+        "noise": span(noise),
+        "angles": span(angles, ".1g"),
+        "attack": span(attack),
     }
 
 
@@ -293,15 +99,17 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
     def times(value: Callable[[str], np.ndarray]) -> np.ndarray:
         return value("pgd") / value("clean")
 
-    nc1 = times(lambda points: _ends(seeds, ST, points, "nc1"))
+    nc1 = times(lambda points: end_values(seeds, ST, points, "nc1"))
     traces = times(
-        lambda points: _ends(seeds, ST, points, "within") / _ends(seeds, ST, points, "between")
+        lambda points: (
+            end_values(seeds, ST, points, "within") / end_values(seeds, ST, points, "between")
+        )
     )
     cdnv = times(lambda points: np.array([s[ST.title].geometry(points, "cdnv") for s in seeds]))
     return "exaggerates" if (nc1 > 2 * traces).all() else "agrees", {
-        "nc1": _range(nc1),
-        "traces": _range(traces),
-        "cdnv": _range(cdnv),
+        "nc1": span(nc1),
+        "traces": span(traces),
+        "cdnv": span(cdnv),
     }
 
 
@@ -330,16 +138,16 @@ def points_leap(seeds: list[Seed]) -> Outcome:
 
     share = means("pgd", "share")
     if share.min() < 0.1:
-        return "none", {"share": _range(share, ".0%")}
-    verdict = _verdict(seeds, "C4")
+        return "none", {"share": span(share, ".0%")}
+    verdict = verdict_of(seeds, "C4")
     gathered = verdict.meets(2) and verdict.meets(3)
     return "leap" if verdict.verdict == HOLDS else "cluster" if gathered else "diffuse", {
-        "share": _range(share, ".0%"),
-        "angle": _range(means("pgd", "angle")),
-        "null_angle": _range(means("scatter_in_span", "angle")),
-        "length": _range(means("pgd", "length")),
-        "nc1": _range(means("pgd", "nc1")),
-        "null": _range(means("scatter_in_span", "nc1")),
+        "share": span(share, ".0%"),
+        "angle": span(means("pgd", "angle")),
+        "null_angle": span(means("scatter_in_span", "angle")),
+        "length": span(means("pgd", "length")),
+        "nc1": span(means("pgd", "nc1")),
+        "null": span(means("scatter_in_span", "nc1")),
     }
 
 
@@ -360,8 +168,8 @@ def means_by_label(seeds: list[Seed]) -> Outcome:
 
     predicted, true = length("predicted_norms"), length("perturbed_norms")
     return "spread" if true.max() < 0.75 * predicted.min() else "kept", {
-        "predicted": _range(predicted),
-        "true": _range(true),
+        "predicted": span(predicted),
+        "true": span(true),
     }
 
 
@@ -373,10 +181,10 @@ def means_by_label(seeds: list[Seed]) -> Outcome:
         counts, and uniform draws need up to {null}.""",
 )
 def some_classes_are_preferred(seeds: list[Seed]) -> Outcome:
-    verdict = _verdict(seeds, "C6")
+    verdict = verdict_of(seeds, "C6")
     return "uneven" if verdict.meets(0) else "even", {
-        "away": _range(verdict.values[0], ".0%"),
-        "null": _range(verdict.nulls[0], ".0%"),
+        "away": span(verdict.values[0], ".0%"),
+        "null": span(verdict.nulls[0], ".0%"),
     }
 
 
@@ -392,15 +200,15 @@ def targets(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
     share = np.array([float(r.changed("targeted", "share")) for r in records])
     if share.min() < 0.1:
-        return "few", {"share": _range(share, ".0%")}
+        return "few", {"share": span(share, ".0%")}
     angle, leap = (
         np.array([mean(r.changed(group, "angle")) for r in records])
         for group in ("targeted", "pgd")
     )
     return "arrive" if (angle > leap).all() else "near", {
-        "share": _range(share, ".0%"),
-        "angle": _range(angle),
-        "more": _range(angle - leap, ".1g"),
+        "share": span(share, ".0%"),
+        "angle": span(angle),
+        "more": span(angle - leap, ".1g"),
     }
 
 
@@ -418,10 +226,10 @@ def over_radii(seeds: list[Seed]) -> Outcome:
     middle = len(radii) // 2
     return "falls" if (accuracy[:, -1] < 0.5 * accuracy[:, 0]).all() else "stays", {
         "radius": f"{radii[-1]:g}",
-        "first": _range(accuracy[:, 0], ".0%"),
-        "last": _range(accuracy[:, -1], ".0%"),
-        "times": _range(nc1[:, -1] / nc1[:, 0]),
-        "half": _range(nc1[:, middle] / nc1[:, 0]),
+        "first": span(accuracy[:, 0], ".0%"),
+        "last": span(accuracy[:, -1], ".0%"),
+        "times": span(nc1[:, -1] / nc1[:, 0]),
+        "half": span(nc1[:, middle] / nc1[:, 0]),
         "at": f"{radii[middle]:g}",
     }
 
@@ -438,13 +246,13 @@ def over_radii(seeds: list[Seed]) -> Outcome:
         training. On test points it is right on {test}, and on {robust} under attack.""",
 )
 def at_fits(seeds: list[Seed]) -> Outcome:
-    at, st = (_ends(seeds, method, "pgd", "accuracy") for method in (AT, ST))
+    at, st = (end_values(seeds, method, "pgd", "accuracy") for method in (AT, ST))
     test, robust = (np.array([s[AT.title].test(p) for s in seeds]) for p in ("clean", "pgd"))
     return "fits" if at.min() >= 0.99 else "short", {
-        "at": _range(at, ".0%"),
-        "st": _range(st, ".0%"),
-        "test": _range(test, ".0%"),
-        "robust": _range(robust, ".0%"),
+        "at": span(at, ".0%"),
+        "st": span(st, ".0%"),
+        "test": span(test, ".0%"),
+        "robust": span(robust, ".0%"),
     }
 
 
@@ -456,10 +264,10 @@ def at_fits(seeds: list[Seed]) -> Outcome:
         {met} of the {tests} tests of C7 are met at every seed.""",
 )
 def at_collapses(seeds: list[Seed]) -> Outcome:
-    verdict = _verdict(seeds, "C7")
-    return HOLDS if verdict.verdict == HOLDS else "other", _met(verdict) | {
-        "clean": _range(_spread(seeds, AT, "clean")),
-        "attacked": _range(_spread(seeds, AT, "pgd")),
+    verdict = verdict_of(seeds, "C7")
+    return HOLDS if verdict.verdict == HOLDS else "other", tests_met(verdict) | {
+        "clean": span(spreads(seeds, AT, "clean")),
+        "attacked": span(spreads(seeds, AT, "pgd")),
     }
 
 
@@ -474,10 +282,10 @@ def at_collapses(seeds: list[Seed]) -> Outcome:
         agree.""",
 )
 def simplices_agree(seeds: list[Seed]) -> Outcome:
-    verdict = _verdict(seeds, "C8")
+    verdict = verdict_of(seeds, "C8")
     angle = [seed[AT.title].angle("alignment") for seed in seeds]
     near = "near" if verdict.meets(0) else "apart"
-    return "one" if verdict.verdict == HOLDS else near, {"angle": _range(angle)}
+    return "one" if verdict.verdict == HOLDS else near, {"angle": span(angle)}
 
 
 @finding(
@@ -490,12 +298,12 @@ def simplices_agree(seeds: list[Seed]) -> Outcome:
 )
 def at_keeps_variance(seeds: list[Seed]) -> Outcome:
     within, nc1 = (
-        _ends(seeds, AT, "clean", name) / _ends(seeds, ST, "clean", name)
+        end_values(seeds, AT, "clean", name) / end_values(seeds, ST, "clean", name)
         for name in ("within", "nc1")
     )
     return "more" if min(within.min(), nc1.min()) > 1 else "mixed", {
-        "within": _range(within),
-        "nc1": _range(nc1),
+        "within": span(within),
+        "nc1": span(nc1),
     }
 
 
@@ -508,18 +316,18 @@ def at_keeps_variance(seeds: list[Seed]) -> Outcome:
         points.""",
 )
 def ncc_is_robust(seeds: list[Seed]) -> Outcome:
-    verdict = _verdict(seeds, "C10")
-    network, ncc = (_ends(seeds, AT, "pgd", name) for name in ("accuracy", "ncc_accuracy"))
+    verdict = verdict_of(seeds, "C10")
+    network, ncc = (end_values(seeds, AT, "pgd", name) for name in ("accuracy", "ncc_accuracy"))
     test, test_ncc = (
         [seed[AT.title].geometry("test_pgd", name) for seed in seeds]
         for name in ("accuracy", "ncc_accuracy")
     )
     same = all(verdict.meets(number) for number in range(len(verdict.claim.conditions)))
     return "same" if same else "less", {
-        "network": _range(network, ".0%"),
-        "ncc": _range(ncc, ".0%"),
-        "test": _range(test, ".0%"),
-        "test_ncc": _range(test_ncc, ".0%"),
+        "network": span(network, ".0%"),
+        "ncc": span(ncc, ".0%"),
+        "test": span(test, ".0%"),
+        "test_ncc": span(test_ncc, ".0%"),
     }
 
 
@@ -538,12 +346,12 @@ def ncc_is_robust(seeds: list[Seed]) -> Outcome:
 )
 def trades_beside_at(seeds: list[Seed]) -> Outcome:
     clean, attacked = (
-        _ends(seeds, TRADES, points, "nc1") / _ends(seeds, AT, points, "nc1")
+        end_values(seeds, TRADES, points, "nc1") / end_values(seeds, AT, points, "nc1")
         for points in ("clean", "pgd")
     )
     both = np.concatenate([clean, attacked])
     outcome = "further" if both.min() > 1 else "closer" if both.max() < 1 else "mixed"
-    return outcome, {"clean": _range(clean), "attacked": _range(attacked)}
+    return outcome, {"clean": span(clean), "attacked": span(attacked)}
 
 
 @finding(
@@ -558,15 +366,15 @@ def trades_beside_at(seeds: list[Seed]) -> Outcome:
 )
 def freezing_hinders(seeds: list[Seed]) -> Outcome:
     ratios = {
-        (measure, points): _ends(seeds, TRADES_FROZEN, points, measure)
-        / _ends(seeds, TRADES, points, measure)
+        (measure, points): end_values(seeds, TRADES_FROZEN, points, measure)
+        / end_values(seeds, TRADES, points, measure)
         for measure in ("nc1", "nc2_norms", "nc2_angles", "nc3")
         for points in ("clean", "pgd")
     }
     further = np.concatenate(list(ratios.values())) > 1
     return "further" if further.mean() >= 0.75 else "mixed", {
-        "clean": _range(ratios["nc1", "clean"]),
-        "attacked": _range(ratios["nc1", "pgd"]),
+        "clean": span(ratios["nc1", "clean"]),
+        "attacked": span(ratios["nc1", "pgd"]),
         "count": str(int(further.sum())),
         "of": str(len(further)),
     }
@@ -586,13 +394,13 @@ def freezing_hinders(seeds: list[Seed]) -> Outcome:
         and the comparison is also one of how fast they learn.""",
 )
 def trades_converges(seeds: list[Seed]) -> Outcome:
-    premises = {claim: _verdict(seeds, claim) for claim in ("C11o", "C11")}
+    premises = {claim: verdict_of(seeds, claim) for claim in ("C11o", "C11")}
     own, frozen = (verdict.premises[0] for verdict in premises.values())
     converged = all(verdict.applicable.all() for verdict in premises.values())
     some = any(verdict.applicable.any() for verdict in premises.values())
     return "both" if converged else "one" if some else "neither", {
-        "own": _range(own, ".1%"),
-        "frozen": _range(frozen, ".1%"),
+        "own": span(own, ".1%"),
+        "frozen": span(frozen, ".1%"),
     }
 
 
@@ -609,16 +417,16 @@ def trades_converges(seeds: list[Seed]) -> Outcome:
         the clean ones), that of the last on {late}.""",
 )
 def depth(seeds: list[Seed]) -> Outcome:
-    verdict = _verdict(seeds, "C12")
+    verdict = verdict_of(seeds, "C12")
     records = [seed[ST.title] for seed in seeds]
     nc1 = np.array([r.layer_curve("clean", "nc1")[[0, -1]] for r in records])
     ncc = np.array([r.layer_curve("pgd", "ncc_accuracy")[[0, -1]] for r in records])
     return HOLDS if verdict.meets(0) else "other", {
-        "first": _range(nc1[:, 0]),
-        "last": _range(nc1[:, 1]),
-        "early": _range(ncc[:, 0], ".0%"),
-        "clean": _range([r.layer_curve("clean", "ncc_accuracy")[0] for r in records], ".0%"),
-        "late": _range(ncc[:, 1], ".0%"),
+        "first": span(nc1[:, 0]),
+        "last": span(nc1[:, 1]),
+        "early": span(ncc[:, 0], ".0%"),
+        "clean": span([r.layer_curve("clean", "ncc_accuracy")[0] for r in records], ".0%"),
+        "late": span(ncc[:, 1], ".0%"),
     }
 
 
@@ -638,9 +446,9 @@ def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:
     pixels = np.array([r["baselines"]["pixels"]["pgd"] for r in records])
     more = (layer - np.maximum(untrained, pixels)).min() > 0.05
     return "something" if more else "nothing", {
-        "layer": _range(layer, ".0%"),
-        "untrained": _range(untrained, ".0%"),
-        "pixels": _range(pixels, ".0%"),
+        "layer": span(layer, ".0%"),
+        "untrained": span(untrained, ".0%"),
+        "pixels": span(pixels, ".0%"),
     }
 
 
@@ -654,66 +462,6 @@ def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:
 def depth_of_robust_networks(seeds: list[Seed]) -> Outcome:
     def ends(method: Method) -> str:
         curves = np.array([s[method.title].layer_curve("pgd", "ncc_accuracy") for s in seeds])
-        return f"{_range(curves[:, 0], '.0%')} to {_range(curves[:, -1], '.0%')}"
+        return f"{span(curves[:, 0], '.0%')} to {span(curves[:, -1], '.0%')}"
 
     return "told", {"AT": ends(AT), "TRADES": ends(TRADES), "frozen": ends(TRADES_FROZEN)}
-
-
-# Stronger attacks ----------------------------------------------------------------------------
-
-
-@finding(
-    ST,
-    lost="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
-        {output} of the points; attacked itself, {adaptive}. In the last layer it keeps {late}.
-        So it is no classifier to rely on, though it is not as broken as the network's end.""",
-    gone="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
-        {output} of the points; attacked itself, {adaptive}, about as little as the last layer
-        ({late}).""",
-    kept="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
-        {output} of the points; attacked itself, still {adaptive}. In the last layer it keeps
-        {late}.""",
-)
-def early_layers_attacked(seeds: list[Seed]) -> Outcome:
-    output = np.array([seed[ST.title].layer_curve("pgd", "ncc_accuracy")[0] for seed in seeds])
-    ends = [seed[ST.title]["stronger"]["layers"]["ncc_accuracy"] for seed in seeds]
-    first, last = np.array([[curve[0], curve[-1]] for curve in ends]).T
-    outcome = "kept" if first.min() >= 0.5 else "lost" if (first > last + 0.05).all() else "gone"
-    return outcome, {
-        "output": _range(output, ".0%"),
-        "adaptive": _range(first, ".0%"),
-        "late": _range(last, ".0%"),
-    }
-
-
-@finding(
-    AT,
-    TRADES,
-    TRADES_FROZEN,
-    little="""Stronger attacks take {AT} points of robust accuracy from AT, {TRADES} from TRADES
-        and {frozen} where BatchNorm is frozen: little more than the first attack found.""",
-    much="""Stronger attacks take {AT} points of robust accuracy from AT, {TRADES} from TRADES
-        and {frozen} where BatchNorm is frozen: the first attack had not found all.""",
-)
-def stronger_finds(seeds: list[Seed]) -> Outcome:
-    def taken(method: Method) -> np.ndarray:
-        ends = [s[method.title]["stronger"]["end"]["pgd"]["accuracy"] for s in seeds]
-        return 100 * (_ends(seeds, method, "pgd", "accuracy") - np.array(ends))
-
-    points = {"AT": taken(AT), "TRADES": taken(TRADES), "frozen": taken(TRADES_FROZEN)}
-    most = max(values.max() for values in points.values())
-    return "little" if most <= 5 else "much", {n: _range(v, ".1f") for n, v in points.items()}
-
-
-@finding(
-    ST,
-    more="""Of targeted attacks on ST {before} arrive, and {after} with the longer ones.""",
-    same="""Of targeted attacks on ST {before} arrive, and no more with the longer ones.""",
-)
-def longer_targets(seeds: list[Seed]) -> Outcome:
-    before = np.array([seed[ST.title].targeted_success for seed in seeds])
-    ends = [seed[ST.title]["stronger"]["leaping"]["targeted_success"] for seed in seeds]
-    return "more" if (np.array(ends) > before).all() else "same", {
-        "before": _range(before, ".0%"),
-        "after": _range(ends, ".0%"),
-    }

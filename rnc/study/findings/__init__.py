@@ -1,0 +1,15 @@
+"""Sentences that state what was found: each is chosen by what the records hold.
+
+A finding looks at the records of a study, says which of its outcomes they show, and gives the
+numbers that its sentence needs, so that a chapter at another preset, radius or seed never says
+what its own records contradict. A new finding is one more function; `say` gives its sentence.
+"""
+
+from rnc.study.findings import beyond, paper
+from rnc.study.findings.finding import FINDINGS, NOTHING, Finding, Text, finding, say
+from rnc.study.findings.summaries import changes, drifts, over_beta, overview, summary
+
+__all__ = [
+    "FINDINGS", "NOTHING", "Finding", "Text", "beyond", "changes", "drifts", "finding",
+    "over_beta", "overview", "paper", "say", "summary",
+]  # fmt: skip

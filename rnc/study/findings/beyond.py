@@ -1,0 +1,315 @@
+"""What the chapters find that go past the paper."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnc.study.claims import Seed
+from rnc.study.findings.finding import MORE, Outcome, end_values, finding, span
+from rnc.study.methods import AT, AT_FROZEN, ST, TRADES, TRADES_FROZEN, Method
+from rnc.study.record import Record
+
+# Stronger attacks ----------------------------------------------------------------------------
+
+
+@finding(
+    ST,
+    lost="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
+        {output} of the points; attacked itself, {adaptive}. In the last layer it keeps {late}.
+        So it is no classifier to rely on, though it is not as broken as the network's end.""",
+    gone="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
+        {output} of the points; attacked itself, {adaptive}, about as little as the last layer
+        ({late}).""",
+    kept="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
+        {output} of the points; attacked itself, still {adaptive}. In the last layer it keeps
+        {late}.""",
+)
+def early_layers_attacked(seeds: list[Seed]) -> Outcome:
+    output = np.array([seed[ST.title].layer_curve("pgd", "ncc_accuracy")[0] for seed in seeds])
+    ends = [seed[ST.title]["stronger"]["layers"]["ncc_accuracy"] for seed in seeds]
+    first, last = np.array([[curve[0], curve[-1]] for curve in ends]).T
+    outcome = "kept" if first.min() >= 0.5 else "lost" if (first > last + 0.05).all() else "gone"
+    return outcome, {
+        "output": span(output, ".0%"),
+        "adaptive": span(first, ".0%"),
+        "late": span(last, ".0%"),
+    }
+
+
+@finding(
+    AT,
+    TRADES,
+    TRADES_FROZEN,
+    little="""Stronger attacks take {AT} points of robust accuracy from AT, {TRADES} from TRADES
+        and {frozen} where BatchNorm is frozen: little more than the first attack found.""",
+    much="""Stronger attacks take {AT} points of robust accuracy from AT, {TRADES} from TRADES
+        and {frozen} where BatchNorm is frozen: the first attack had not found all.""",
+)
+def stronger_finds(seeds: list[Seed]) -> Outcome:
+    def taken(method: Method) -> np.ndarray:
+        ends = [s[method.title]["stronger"]["end"]["pgd"]["accuracy"] for s in seeds]
+        return 100 * (end_values(seeds, method, "pgd", "accuracy") - np.array(ends))
+
+    points = {"AT": taken(AT), "TRADES": taken(TRADES), "frozen": taken(TRADES_FROZEN)}
+    most = max(values.max() for values in points.values())
+    return "little" if most <= 5 else "much", {n: span(v, ".1f") for n, v in points.items()}
+
+
+@finding(
+    ST,
+    more="""Of targeted attacks on ST {before} arrive, and {after} with the longer ones.""",
+    same="""Of targeted attacks on ST {before} arrive, and no more with the longer ones.""",
+)
+def longer_targets(seeds: list[Seed]) -> Outcome:
+    before = np.array([seed[ST.title].targeted_success for seed in seeds])
+    ends = [seed[ST.title]["stronger"]["leaping"]["targeted_success"] for seed in seeds]
+    return "more" if (np.array(ends) > before).all() else "same", {
+        "before": span(before, ".0%"),
+        "after": span(ends, ".0%"),
+    }
+
+
+@finding(
+    AT,
+    TRADES,
+    TRADES_FROZEN,
+    sound="""The attack is not what fails: at {radius}/255 it leaves at most {last} of the points
+        of any network, {count} random starts take at most {starts} points of accuracy more than
+        one does, and perturbations that were made for ST leave {transfer} where its own leave
+        {own}.""",
+    unsound="""Not every check of the attack is passed: at {radius}/255 it leaves up to {last} of
+        the points of a network, {count} random starts take up to {starts} points of accuracy
+        more than one does, and perturbations that were made for ST leave {transfer} where its own
+        leave {own}.""",
+)
+def attack_is_sound(seeds: list[Seed]) -> Outcome:
+    records = [s[method.title] for s in seeds for method in (AT, TRADES, TRADES_FROZEN)]
+    found = [record["checks"] for record in records]
+    last = np.array([checks["accuracy"][-1] for checks in found])
+    starts = np.array([checks["starts"] for checks in found])
+    transfer = np.array([checks["transfer"] for checks in found])
+    own = np.array([record.end("pgd", "accuracy") for record in records])
+    taken = 100 * (starts[:, 0] - starts[:, -1])
+    sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
+    return "sound" if sound else "unsound", {
+        "radius": f"{found[0]['radii'][-1]:g}",
+        "last": f"{last.max():.0%}",
+        "count": str(starts.shape[1]),
+        "starts": f"{taken.max():.1f}",
+        "transfer": span(transfer, ".0%"),
+        "own": span(own, ".0%"),
+    }
+
+
+@finding(
+    AT,
+    agrees="""On {points} points of each kind AutoAttack leaves {train} of the training points of
+        AT, where PGD leaves {train_pgd}, and {test} of the test points ({test_pgd}).""",
+    differs="""On {points} points of each kind AutoAttack leaves {train} of the training points of
+        AT, where PGD leaves {train_pgd}, and {test} of the test points ({test_pgd}): PGD had not
+        found all.""",
+)
+def autoattack_finds(seeds: list[Seed]) -> Outcome:
+    found = [seed[AT.title]["autoattack"] for seed in seeds]
+    values = {
+        points + suffix: np.array([attacked[points][attack] for attacked in found])
+        for points in ("train", "test")
+        for suffix, attack in (("", "autoattack"), ("_pgd", "pgd"))
+    }
+    taken = [values[f"{points}_pgd"] - values[points] for points in ("train", "test")]
+    return "agrees" if np.max(taken) <= 0.05 else "differs", {
+        "points": str(found[0]["train"]["points"])
+    } | {name: span(value, ".0%") for name, value in values.items()}
+
+
+# Leap or scatter, over radii -----------------------------------------------------------------
+
+
+@finding(
+    ST,
+    all="""At every radius at which a tenth of the points or more change their label
+        ({first}/255 to {last}/255) the changed points gather: NC1/(K−1) of their groups is
+        {nc1}, where scatter gives {null}.""",
+    some="""Of the {count} radii at which a tenth of the points or more change their label the
+        changed points gather at {gathered}: NC1/(K−1) of their groups is {nc1}, where scatter
+        gives {null}.""",
+    none="""At no radius do a tenth of the points change their label and gather at its vertex.""",
+)
+def leap_over_radii(seeds: list[Seed]) -> Outcome:
+    def curve(group: str, name: str) -> np.ndarray:
+        return np.array([seed[ST.title].swept_changed(group, name) for seed in seeds])
+
+    radii = np.array(seeds[0][ST.title].radii)
+    moved = (curve("pgd", "share") >= 0.1).all(0)
+    nc1, null = (curve(group, "nc1") for group in ("pgd", "scatter_in_span"))
+    # the bounds of C4
+    gathered = moved & ((nc1 <= 1) & (nc1 <= 0.5 * null)).all(0)
+    if not gathered.any():
+        return "none", {}
+    return "all" if (gathered == moved).all() else "some", {
+        "first": f"{radii[moved][0]:g}",
+        "last": f"{radii[moved][-1]:g}",
+        "count": str(moved.sum()),
+        "gathered": str(gathered.sum()),
+        "nc1": span(nc1[:, moved].ravel()),
+        "null": span(null[:, moved].ravel()),
+    }
+
+
+# TRADES or BatchNorm -------------------------------------------------------------------------
+
+
+@finding(
+    AT,
+    TRADES,
+    TRADES_FROZEN,
+    less="""TRADES minimises the divergence between the outputs of clean and attacked points, and
+        at the end keeps it below that of AT: {trades} nats as published, {frozen} with BatchNorm
+        frozen, {at} under AT.""",
+    more="""At the end the divergence between the outputs of clean and attacked points is {trades}
+        nats with TRADES as published, {frozen} with BatchNorm frozen and {at} under AT, which
+        does not minimise it.""",
+)
+def outputs_move(seeds: list[Seed]) -> Outcome:
+    trades, frozen, at = (
+        end_values(seeds, method, "pgd", "kl") for method in (TRADES, TRADES_FROZEN, AT)
+    )
+    less = (np.maximum(trades, frozen) < at).all()
+    shown = {"trades": trades, "frozen": frozen, "at": at}
+    return "less" if less else "more", {name: span(values) for name, values in shown.items()}
+
+
+@finding(
+    AT,
+    TRADES,
+    AT_FROZEN,
+    TRADES_FROZEN,
+    both="""Where all four fit their attacked points equally well (cross-entropy {loss}), TRADES
+        has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of BatchNorm in
+        train mode: both keep a network from collapse.""",
+    method="""Where all four fit their attacked points equally well (cross-entropy {loss}), TRADES
+        has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of BatchNorm in
+        train mode: it is TRADES, not BatchNorm, that keeps a network from collapse.""",
+    batchnorm="""Where all four fit their attacked points equally well (cross-entropy {loss}),
+        TRADES has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of
+        BatchNorm in train mode: it is BatchNorm, not TRADES, that keeps a network from
+        collapse.""",
+    neither="""Where all four fit their attacked points equally well (cross-entropy {loss}),
+        TRADES has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of
+        BatchNorm in train mode: neither clearly keeps a network from collapse.""",
+)
+def at_equal_loss(seeds: list[Seed]) -> Outcome:
+    reached, method, frozen = [], [], []
+    for seed in seeds:
+        records = [seed[m.title] for m in (AT, TRADES, AT_FROZEN, TRADES_FROZEN)]
+        loss = max(record.curve("pgd", "loss").min() for record in records)
+        at, trades, at_frozen, trades_frozen = (value_at_loss(r, "nc1", loss) for r in records)
+        reached.append(loss)
+        method.append(np.sqrt(trades / at * trades_frozen / at_frozen))
+        frozen.append(np.sqrt(at_frozen / at * trades_frozen / trades))
+    of_method, of_batchnorm = min(method) > MORE, min(frozen) > MORE
+    outcome = "both" if of_method and of_batchnorm else "method" if of_method else "neither"
+    return "batchnorm" if of_batchnorm and not of_method else outcome, {
+        "loss": span(reached),
+        "method": span(method),
+        "frozen": span(frozen),
+    }
+
+
+def value_at_loss(record: Record, measure: str, loss: float) -> float:
+    """A measure of attacked points where the cross-entropy on them first falls to a loss, between
+    two snapshots on a straight line of logarithms."""
+    losses, values = record.curve("pgd", "loss"), record.curve("pgd", measure)
+    after = int(np.argmax(losses <= loss))
+    if not after:
+        return float(values[0])
+    ends = slice(after - 1, after + 1)
+    x, y = np.log(losses[ends]), np.log(values[ends])
+    return float(np.exp(np.interp(np.log(loss), x[::-1], y[::-1])))
+
+
+@finding(
+    AT,
+    TRADES,
+    turns="""TRADES comes closest to a simplex within its training and then moves away: on attacked
+        points the angles of NC2 are {low} off at best, after {epoch} epochs, and {end} at the end,
+        NC3 {low3} and {end3}. Its logits end {trades} long, those of AT {at}.""",
+    goes_on="""TRADES does not turn away from a simplex in both NC2 and NC3 by a quarter: on
+        attacked points the angles of NC2 are {low} off at best, after {epoch} epochs, and {end} at
+        the end, NC3 {low3} and {end3}. Its logits end {trades} long, those of AT {at}.""",
+)
+def trades_turns(seeds: list[Seed]) -> Outcome:
+    def lowest(measure: str) -> np.ndarray:
+        return np.array([seed[TRADES.title].curve("pgd", measure).min() for seed in seeds])
+
+    end, end3 = (end_values(seeds, TRADES, "pgd", name) for name in ("nc2_angles", "nc3"))
+    low, low3 = lowest("nc2_angles"), lowest("nc3")
+    records = [seed[TRADES.title] for seed in seeds]
+    epochs = [r.epochs[int(r.curve("pgd", "nc2_angles").argmin())] for r in records]
+    turns = (end > MORE * low).all() and (end3 > MORE * low3).all()
+    return "turns" if turns else "goes_on", {
+        "low": span(low),
+        "end": span(end),
+        "low3": span(low3),
+        "end3": span(end3),
+        "epoch": span(epochs, ".0f"),
+        "trades": span(end_values(seeds, TRADES, "pgd", "logit_norm")),
+        "at": span(end_values(seeds, AT, "pgd", "logit_norm")),
+    }
+
+
+# Collapse without robustness -----------------------------------------------------------------
+
+
+@finding(
+    AT,
+    apart="""Collapse goes on where robustness has ended. Accuracy on attacked test points is best
+        after {epoch} epochs, {best}, and {end} at the end; meanwhile NC1 on attacked training
+        points falls from {before} to {after}. On attacked test points it is {test} at the end.""",
+    together="""Accuracy on attacked test points is best after {epoch} epochs, {best}, and {end} at
+        the end; meanwhile NC1 on attacked training points goes from {before} to {after}. On
+        attacked test points it is {test} at the end.""",
+)
+def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
+    records = [seed[AT.title] for seed in seeds]
+    robust = [record.test_curve("test_pgd", "accuracy") for record in records]
+    best = [int(curve.argmax()) for curve in robust]
+    nc1 = [record.curve("pgd", "nc1") for record in records]
+    before = np.array([curve[at] for curve, at in zip(nc1, best, strict=True)])
+    after = np.array([curve[-1] for curve in nc1])
+    return "apart" if (after < before / 2).all() else "together", {
+        "epoch": span([r.epochs[at] for r, at in zip(records, best, strict=True)], ".0f"),
+        "best": span([curve.max() for curve in robust], ".0%"),
+        "end": span([curve[-1] for curve in robust], ".0%"),
+        "before": span(before),
+        "after": span(after),
+        "test": span([record.test_curve("test_pgd", "nc1")[-1] for record in records]),
+    }
+
+
+# What early layers keep ----------------------------------------------------------------------
+
+
+@finding(
+    ST,
+    less="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
+        {first} of the points ({clean} without an attack), that of the last {last}. It is no
+        defence that was learnt: in the same layer before training it keeps {untrained}, on the
+        pixels themselves {pixels}.""",
+    more="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
+        {first} of the points ({clean} without an attack), that of the last {last}; in the same
+        layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the
+        first layer has learnt something that resists.""",
+)
+def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
+    found = [seed[ST.title]["early"] for seed in seeds]
+    at = found[0]["radii"].index(seeds[0][ST.title].evaluation.attack.eps)
+    kept = {
+        name: np.array([early[name][at] for early in found])
+        for name in ("first", "last", "untrained", "pixels")
+    }
+    more = (kept["first"] > np.maximum(kept["untrained"], kept["pixels"]) + 0.05).all()
+    return "more" if more else "less", {
+        "radius": f"{found[0]['radii'][at]:g}",
+        "clean": span([early["clean"]["first"] for early in found], ".0%"),
+    } | {name: span(values, ".0%") for name, values in kept.items()}
