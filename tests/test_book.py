@@ -50,7 +50,32 @@ def test_captions_name_their_setting(chapter, injected, said):
         added = notebook.cells[number].copy()
         added.update(source=injected, metadata={"tags": ["injected-parameters"]})
         notebook.cells.insert(number + 1, added)
-    assert said in book._setting(notebook)
+    figure = next(cell for cell in notebook.cells if "figure" in cell.metadata.get("mystnb", {}))
+    assert said in book.settings_of(notebook)(figure)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "fig-cifar-st",
+            "seeds 1, 2, 3. Differs from the paper in number of images, width, epochs and",
+        ),
+        ("fig-cifar-simplex", "; seed 1. Differs from the paper in"),
+        ("fig-cifar-robust", "seeds 1, 2, 3. Differs"),
+    ],
+)
+def test_captions_speak_of_what_the_figure_shows(name, said):
+    notebook = jupytext.read(book.NOTEBOOKS / "08_cifar10.md")
+    figure = next(
+        cell
+        for cell in notebook.cells
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == name
+    )
+    caption = book.settings_of(notebook)(figure)
+    assert said in caption
+    # ST has no attack in training
+    assert ("training attack" in caption) == (name != "fig-cifar-st")
 
 
 def test_a_chapter_with_a_scale_of_its_own_keeps_it():

@@ -214,6 +214,7 @@ OUTCOMES = {
                 ("TRADES", (END, "pgd", "nc1", -1), 0.8),
                 ("AT (frozen BN)", (END, "pgd", "nc1", -1), 9.0),
             ],
+            "idle": [("AT (frozen BN)", (END, "pgd", "loss"), [2.31, 2.3])],
             "neither": [
                 (title, (END, "pgd", "nc1", -1), 0.8)
                 for title in ("TRADES", "AT (frozen BN)", FROZEN)

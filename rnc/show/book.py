@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -243,13 +244,13 @@ def _execute(path: Path, parameters: dict) -> None:
         cwd=str(NOTEBOOKS),
         extra_arguments=KERNEL_ARGUMENTS,
     )
-    setting = _setting(executed)
+    setting = settings_of(executed)
     for cell in executed.cells:
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags:
             tags.append("hide-cell")  # like the declared parameters above it
         if "figure" in cell.metadata.get("mystnb", {}) and "no-setting" not in tags:
-            cell.metadata.mystnb.figure.caption += setting
+            cell.metadata.mystnb.figure.caption += setting(cell)
         for output in cell.get("outputs", []):
             if drawn := output.get("data", {}).get("application/vnd.plotly.v1+json"):
                 drawn.pop("config", None)
@@ -266,20 +267,33 @@ def _given(path: Path, parameters: dict) -> dict:
     return {name: value for name, value in parameters.items() if name in declared}
 
 
-def _setting(notebook: nbformat.NotebookNode) -> str:
-    """What the captions of a notebook's figures say of its setting."""
+def settings_of(notebook: nbformat.NotebookNode) -> Callable[[nbformat.NotebookNode], str]:
+    """What the caption of a figure says of its setting, from the figure's cell.
+
+    It is that of the methods which the cell names, or else of those that the notebook asks for,
+    and where the cell is tagged so of the first seed alone.
+    """
     parameters: dict = {}
     for cell in notebook.cells:
         if {"parameters", "injected-parameters"} & set(cell.metadata.get("tags", [])):
             exec(cell.source, parameters)
     if "norm" not in parameters and "preset" not in parameters:
-        return ""
+        return lambda cell: ""
     study = Study.from_notebook(parameters)
-    if "model" in parameters:
-        source = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-        titles = re.search(r'rnc\.records\(study((?:, "[^"]+")*)', source)
-        names = {method.title: method.name for method in METHODS.values()}
-        return study.caption(*(names[t] for t in re.findall(r'"([^"]+)"', titles[1])))
-    dataset = study.base.dataset  # of a network of its own
-    title = DATASETS[dataset].title if dataset in DATASETS else dataset
-    return f"{title}; {study.evaluation}."
+    dataset = study.base.dataset
+    if "model" not in parameters:  # a network of its own
+        title = DATASETS[dataset].title if dataset in DATASETS else dataset
+        return lambda cell: f"{title}; {study.evaluation}."
+    names = {method.title: method.name for method in METHODS.values()}
+
+    def named(source: str) -> list[str]:
+        return [names[title] for title in re.findall(r'"([^"]+)"', source) if title in names]
+
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    asked_for = named(re.search(r'rnc\.records\(study((?:, "[^"]+")*)', code)[1])
+
+    def caption(cell: nbformat.NotebookNode) -> str:
+        shown = study.first_seed() if "first-seed" in cell.metadata.get("tags", []) else study
+        return shown.caption(*(named(cell.source) or asked_for))
+
+    return caption

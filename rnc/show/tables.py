@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 
 import jinja2
+import pandas as pd
 
 from rnc.study import cost
 from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
@@ -58,6 +59,22 @@ def glance(found: dict[str, Records]) -> Table:
     # norm and radius are enough of an attack here
     short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name, count=1) for name in found]
     return _table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
+
+
+def checks(found: Records) -> pd.DataFrame:
+    """Accuracy under the checks of the attack, a column for each network; see the measurement
+    `checks`."""
+    columns = {}
+    for title, seeds in found.items():
+        for record in seeds:
+            checked = record["checks"]
+            radii = zip(checked["radii"], checked["accuracy"], strict=True)
+            columns[f"{title}, seed {record.training.seed}"] = (
+                {f"ε = {eps:g}/255": accuracy for eps, accuracy in radii}
+                | {f"{len(checked['starts'])} starts": checked["starts"][-1]}
+                | {"made for ST": checked["transfer"]}
+            )
+    return pd.DataFrame(columns).map("{:.1%}".format)
 
 
 def costs(found: dict[str, Records]) -> Table:

@@ -194,6 +194,8 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
         TRADES has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of
         BatchNorm in train mode: it is BatchNorm, not TRADES, that keeps a network from
         collapse.""",
+    idle="""One of the four does not learn at all: {idle}. So there is no loss at which they could be
+        compared.""",
     neither="""Where all four fit their attacked points equally well (cross-entropy {loss}),
         TRADES has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of
         BatchNorm in train mode: neither clearly keeps a network from collapse.""",
@@ -202,6 +204,11 @@ def at_equal_loss(seeds: list[Seed]) -> Outcome:
     reached, method, frozen = [], [], []
     for seed in seeds:
         records = [seed[m.title] for m in (AT, TRADES, AT_FROZEN, TRADES_FROZEN)]
+        for record in records:
+            if record.curve("pgd", "loss").min() > 0.9 * np.log(record.num_classes):
+                accuracy = record.end("pgd", "accuracy")
+                name = record.training.method.title
+                return "idle", {"idle": f"{name} ends at an accuracy of {accuracy:.0%}"}
         loss = max(record.curve("pgd", "loss").min() for record in records)
         at, trades, at_frozen, trades_frozen = (value_at_loss(r, "nc1", loss) for r in records)
         reached.append(loss)
