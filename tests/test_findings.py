@@ -339,7 +339,9 @@ ALLOWED = (
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / "notebooks").glob("0[2-9]*.md")), ids=lambda path: path.stem
+    "path",
+    [p for p in sorted((ROOT / "notebooks").glob("*.md")) if p.stem[:2] not in ("01", "10")],
+    ids=lambda path: path.stem,
 )
 def test_chapters_state_no_findings_of_their_own(path):
     """Between head and what differs from the paper, prose neither compares nor counts."""

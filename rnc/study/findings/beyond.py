@@ -194,8 +194,8 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
         TRADES has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of
         BatchNorm in train mode: it is BatchNorm, not TRADES, that keeps a network from
         collapse.""",
-    idle="""One of the four does not learn at all: {idle}. So there is no loss at which they could be
-        compared.""",
+    idle="""One of the four does not learn at all: {idle}. So there is no loss at which they could
+        be compared.""",
     neither="""Where all four fit their attacked points equally well (cross-entropy {loss}),
         TRADES has {method} times the NC1 of AT, and frozen BatchNorm {frozen} times that of
         BatchNorm in train mode: neither clearly keeps a network from collapse.""",
@@ -217,6 +217,7 @@ def at_equal_loss(seeds: list[Seed]) -> Outcome:
     of_method, of_batchnorm = min(method) > MORE, min(frozen) > MORE
     outcome = "both" if of_method and of_batchnorm else "method" if of_method else "neither"
     return "batchnorm" if of_batchnorm and not of_method else outcome, {
+        "idle": "",
         "loss": span(reached),
         "method": span(method),
         "frozen": span(frozen),
