@@ -20,13 +20,14 @@ from typing import Any
 from rnc.errors import ParameterError, UserError, check_one_of
 from rnc.study import claims
 from rnc.study.grid import compute
-from rnc.study.methods import METHODS
+from rnc.study.methods import AT_FROZEN, METHODS
 from rnc.study.records import records
 from rnc.study.settings import COMPARED, PRESETS, Study
 from rnc.study.store import Request
 
 SETTINGS = inspect.signature(Study.of).parameters
-AUDITED = ("stronger", "early", "checks")  # what the chapter on stronger attacks shows of a seed
+# what chapters ask beside of the networks of the first seed
+AUDITED = ("stronger", "early", "checks", "generalisation")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -110,8 +111,9 @@ def book(**settings) -> None:
     """Run every notebook and render the book."""
     study = Study.of(**settings)
     print(study, flush=True)
-    # the chapter on stronger attacks shows one seed; the page on claims compares with quick
+    # the page on claims compares with quick
     first = _requests(study.first_seed(), extra=AUDITED)
+    first += _requests(study.first_seed(), only=[AT_FROZEN.name])
     compute(_shortest_last(first + _requests(study) + _requests(Study.of())), study.device)
     from rnc.show import book as renderer  # Jupyter is not needed for the other commands
 

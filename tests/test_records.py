@@ -142,9 +142,16 @@ def test_a_published_scale_stands_beside_the_quick_one(empty_store, tiny):
 
 def test_a_published_scale_of_the_same_name_is_not_hidden(empty_store, tiny):
     """It differs in what names do not say, such as the drops of the learning rate."""
-    other = replace(tiny.training("st"), drops=(0.5,))
-    store.make(Request(other, tiny.evaluation), publish=True)
+    others = [replace(t, drops=(0.5,)) for t in tiny.trainings("st", "at", "trades")]
+    for other in others:
+        store.make(Request(other, tiny.evaluation), publish=True)
     store.make(Request(tiny.training("st"), tiny.evaluation))
     own, published = scales(tiny).values()
     assert own["ST"][0].training == tiny.training("st")
-    assert published["ST"][0].training == other
+    assert published["ST"][0].training == others[0]
+
+
+def test_a_published_scale_of_two_methods_is_not_among_those_compared(empty_store, tiny):
+    for training in tiny.trainings("st", "at"):
+        store.make(Request(replace(training, drops=(0.5,)), tiny.evaluation), publish=True)
+    assert scales(tiny) == {}

@@ -35,7 +35,7 @@ from rnc.study import findings
 from rnc.study.data import DATASETS
 from rnc.study.folders import CHECKOUT as ROOT
 from rnc.study.methods import METHODS
-from rnc.study.records import by_scale, records, scales
+from rnc.study.records import by_scale, records, scales, whole
 from rnc.study.settings import Study
 from rnc.study.store import published_records
 
@@ -192,7 +192,7 @@ def refresh() -> None:
 
 def with_findings(readme: str) -> str:
     """The README with what the committed records say between its two marks."""
-    lines = findings.overview(by_scale(published_records())).splitlines()
+    lines = findings.overview(whole(by_scale(published_records()))).splitlines()
     block = "\n".join(
         line
         if line[:1] == "|"

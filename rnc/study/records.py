@@ -59,15 +59,22 @@ def _names(titles: Iterable[str]) -> list[str]:
 def scales(study: Study | None = None) -> dict[str, Records]:
     """What there is of the quick preset, of a study, and of all that is published, by scale.
 
+    Left out are published scales of fewer methods than the paper's three (see `whole`).
+
     A scale is named by its settings; two of the same name differ in what their names end in.
     """
     own = {str(s): found for s in (Study.of(), study or Study.of()) if (found := available(s))}
     shown = [record for found in own.values() for seeds in found.values() for record in seeds]
     others = {}
-    for name, found in by_scale(store.published_records()).items():
+    for name, found in whole(by_scale(store.published_records())).items():
         if not all(record in shown for seeds in found.values() for record in seeds):
             others[f"{name}; as published" if name in own else name] = found
     return own | others
+
+
+def whole(found: dict[str, Records]) -> dict[str, Records]:
+    """Those scales at which at least as many methods were trained as the paper compares."""
+    return {name: records for name, records in found.items() if len(records) >= 3}
 
 
 def by_scale(found: Iterable[Record]) -> dict[str, Records]:

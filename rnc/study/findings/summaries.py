@@ -50,9 +50,7 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
 
 
 def overview(found: dict[str, Records]) -> Text:
-    """A table of claims and scales in Markdown, and what else the longest training shows; scales
-    of fewer methods than the paper's three are left out."""
-    found = {scale: records for scale, records in found.items() if len(records) >= 3}
+    """A table of claims and scales in Markdown, and what else the longest training shows."""
     names = [chr(ord("A") + number) for number in range(len(found))]
     judged = [judge(records) for records in found.values()]
     lines = [f"| claim | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
