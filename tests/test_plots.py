@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rnc.show import plots
+from rnc.study.claims import judge
 from rnc.study.methods import METHODS
 from rnc.study.record import Record
 from rnc.study.settings import Study
@@ -34,6 +35,41 @@ def test_of_several_seeds_the_line_is_the_mean_and_the_band_goes_to_the_ends():
     assert {tuple(np.round(c, 6)) for c in corners} >= {(0, 0.2), (0, 0.4), (1, 0.4), (1, 1.0)}
     (alone,) = plots.training_curves({"ST": seeds[:1]}, ["accuracy"], ["clean"]).axes
     assert not alone.collections
+
+
+def test_a_record_that_is_older_than_a_measure_is_left_out():
+    old, new = record([0.2, 0.4]), record([0.4, 1.0])
+    new.measured["trajectory"]["values"]["pgd"] |= {"kl": [0.1, 0.2]}
+    axes = plots.training_curves({"ST": [new], "AT": [new, old]}, ["kl"], ["pgd"]).axes
+    assert [list(line.get_ydata()) for line in axes[0].lines] == [[0.1, 0.2]] * 2
+    bare = plots.training_curves({"ST": [old]}, ["loss"], ["pgd"])
+    assert not bare.axes
+    assert bare.texts[0].get_text() == (
+        "Not drawn: of these networks loss was not measured along training."
+    )
+
+
+def test_collapse_is_drawn_against_the_loss_with_a_dot_at_the_end():
+    one = record([0.4, 0.1])
+    one.measured["trajectory"]["values"]["pgd"] |= {"loss": [2.0, 0.5]}
+    for axis in plots.against_loss({"AT": [one]}).axes:
+        curve, dot = axis.lines
+        assert curve.get_xydata().tolist() == [[2.0, 0.4], [0.5, 0.1]]
+        assert dot.get_xydata().tolist() == [[0.5, 0.1]]
+        assert axis.xaxis_inverted()
+
+
+def test_drift_shows_the_test_that_misses_most_and_whether_the_claim_applies():
+    from test_claims import by_title, put, seed_of_all
+
+    few, many = by_title(*seed_of_all()), by_title(*seed_of_all())
+    put(many["ST"][0], ("trajectory", "clean", "nc3", -1), 0.8)  # four times the bound
+    put(few["ST"][0], ("history", "loss"), [2.0] * 20)  # not converged
+    judged = {25: judge(few, "C1"), 200: judge(many, "C1")}
+    (axis,) = plots.drift(judged).axes
+    *_, worst, first, last, _ = axis.lines
+    assert list(worst.get_ydata()) == pytest.approx([0.5, 4])
+    assert [dot.get_markerfacecolor() == "white" for dot in (first, last)] == [True, False]
 
 
 def test_attacks_on_a_layer_stand_beside_those_on_the_output():

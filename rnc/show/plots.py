@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 
 from rnc.study.claims import Verdict
 from rnc.study.methods import METHODS
-from rnc.study.record import Record, mean
+from rnc.study.record import NotMeasured, Record, mean
 from rnc.study.records import Records
 from rnc.study.settings import NORM_SYMBOLS
 from rnc.surveys import Survey
@@ -86,7 +86,11 @@ def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
     @functools.wraps(function)
     def styled(*args, **kwargs) -> Figure:
         with plt.rc_context(STYLE):
-            figure = function(*args, **kwargs)
+            try:
+                figure = function(*args, **kwargs)
+            except NotMeasured as missing:  # records may be older than a measurement
+                figure = plt.figure(figsize=(6.4, 0.6))
+                figure.text(0, 0.5, f"Not drawn: {missing.args[0]}.", va="center")
         # pyplot forgets it, so that a notebook shows it once, as the value of its cell
         plt.close(figure)
         return figure
@@ -104,7 +108,7 @@ def training_curves(
 
     Args:
         records: of several seeds the line is the mean, and a band goes from the lowest to the
-            highest.
+            highest; those that are older than a measure are left out of its panel.
         measures: names in MEASURES; by default all of collapse.
         kinds: names in KINDS.
     """
@@ -114,9 +118,11 @@ def training_curves(
         title, logarithmic = MEASURES[measure]
         for method, seeds in records.items():
             for kind in kinds:
-                rows = [record.curve(kind, measure) for record in seeds]
-                _line(axis, seeds[0].epochs, rows, method, kind)
+                if rows := [r.curve(kind, measure) for r in seeds if r.has(kind, measure)]:
+                    _line(axis, seeds[0].epochs, rows, method, kind)
         axis.set_title(title)
+        if not axis.lines:
+            raise NotMeasured(f"of these networks {measure} was not measured along training")
         _epochs(axis)
         if logarithmic:
             axis.set_yscale("log")

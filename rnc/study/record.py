@@ -55,10 +55,15 @@ class Record:
         Raises:
             NotMeasured: the record is older than the measure.
         """
-        measures = self["trajectory"][points]
-        if measure not in measures:
-            raise NotMeasured(f"{measure!r} was not measured of {self.training.slug}")
-        return numbers(measures[measure])
+        if not self.has(points, measure):
+            raise NotMeasured(
+                f"there is no {measure!r} along the training of {self.training.slug}"
+            )
+        return numbers(self["trajectory"][points][measure])
+
+    def has(self, points: str, measure: str) -> bool:
+        """Whether a measure was taken along the training, or the record is older than it."""
+        return measure in self["trajectory"][points]
 
     def end(self, points: str, measure: str) -> float:
         """A measure at the end of the training."""

@@ -516,8 +516,8 @@ def _device(name: Any) -> str:
 
 
 PRESETS = {
-    # Minutes on a laptop: small images, a narrow network, late drops of the learning rate
-    # (with four updates per epoch the paper's early drops would stop learning).
+    # Minutes on a laptop: small images, a narrow network, and drops of the learning rate later
+    # than the paper's, since an epoch has four updates.
     "quick": Study(
         "quick",
         Training(ST, 0, dataset="digits", width=8, epochs=65, drops=(0.6, 0.85)),
