@@ -20,7 +20,7 @@ from typing import Any
 from rnc.errors import ParameterError, UserError, check_one_of
 from rnc.study import claims
 from rnc.study.grid import compute
-from rnc.study.methods import AT_FROZEN, METHODS
+from rnc.study.methods import METHODS
 from rnc.study.records import records
 from rnc.study.settings import COMPARED, PRESETS, Study
 from rnc.study.store import Request
@@ -113,7 +113,6 @@ def book(**settings) -> None:
     print(study, flush=True)
     # the page on claims compares with quick
     first = _requests(study.first_seed(), extra=AUDITED)
-    first += _requests(study.first_seed(), only=[AT_FROZEN.name])
     compute(_shortest_last(first + _requests(study) + _requests(Study.of())), study.device)
     from rnc.show import book as renderer  # Jupyter is not needed for the other commands
 

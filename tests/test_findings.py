@@ -206,20 +206,14 @@ OUTCOMES = {
     "at_equal_loss": (
         "both",
         {
-            "method": [
-                ("AT (frozen BN)", (END, "pgd", "nc1", -1), 0.5),
-                (FROZEN, (END, "pgd", "nc1", -1), 4.0),
-            ],
-            "batchnorm": [
-                ("TRADES", (END, "pgd", "nc1", -1), 0.8),
-                ("AT (frozen BN)", (END, "pgd", "nc1", -1), 9.0),
-            ],
-            "idle": [("AT (frozen BN)", (END, "pgd", "loss"), [2.31, 2.3])],
-            "neither": [
-                (title, (END, "pgd", "nc1", -1), 0.8)
-                for title in ("TRADES", "AT (frozen BN)", FROZEN)
-            ],
+            "method": [(FROZEN, (END, "pgd", "nc1", -1), 4.0)],
+            "batchnorm": [("TRADES", (END, "pgd", "nc1", -1), 0.8)],
+            "neither": [(t, (END, "pgd", "nc1", -1), 0.8) for t in ("TRADES", FROZEN)],
         },
+    ),
+    "at_frozen_learns": (
+        "learns",
+        {"idle": [("AT (frozen BN)", ("history", "loss"), [2.31] * 20)]},
     ),
     "trades_turns": (
         "goes_on",

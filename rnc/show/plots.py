@@ -82,7 +82,9 @@ STYLE = {
 }
 
 
-def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+def styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
+    """A function whose figure has the style of the book."""
+
     @functools.wraps(function)
     def styled(*args, **kwargs) -> Figure:
         with plt.rc_context(STYLE):
@@ -98,7 +100,7 @@ def _styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
     return styled
 
 
-@_styled
+@styled
 def training_curves(
     records: Records,
     measures: Iterable[str] = COLLAPSE,
@@ -134,7 +136,7 @@ def training_curves(
     return figure
 
 
-@_styled
+@styled
 def angles_along_training(records: Records, names: dict[str, str]) -> Figure:
     """Mean angles between simplices along training; `names` gives a title to each of leap,
     targeted_angle and alignment that is drawn."""
@@ -151,7 +153,7 @@ def angles_along_training(records: Records, names: dict[str, str]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def simplex(records: Records) -> Figure:
     """Four class means and their points in 3-D, clean beside attacked; a row per method, of its
     first seed.
@@ -180,7 +182,7 @@ def simplex(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
     """Four class means in 3-D with points around them.
 
@@ -194,7 +196,7 @@ def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def landing(record: Record) -> Figure:
     """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
     counts, at = record.per_class("predicted_counts"), np.arange(record.num_classes)
@@ -227,7 +229,7 @@ def landing(record: Record) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def leap_or_scatter(records: Records) -> Figure:
     """Points whose label the attack changed beside scatter, sorted by the same classifier: angle
     and length of the groups' means, mean over classes, and NC1/(K - 1) of the groups."""
@@ -249,7 +251,7 @@ def leap_or_scatter(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def leap_over_radii(records: Records) -> Figure:
     """The panels of `leap_or_scatter` against the radius of the attack, for the points whose label
     changed there and for as many that scatter in the span of the clean means."""
@@ -274,7 +276,7 @@ def leap_over_radii(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def without_learning(records: Records) -> Figure:
     """NCC accuracy under attack at every layer, trained, before training, and of the pixels."""
     (title, seeds), *_ = records.items()
@@ -298,7 +300,7 @@ def without_learning(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def eps_sweep(records: Records) -> Figure:
     """Accuracy, NC1, equiangularity and leap angle against the radius of the attack."""
     panels = {
@@ -322,7 +324,7 @@ def eps_sweep(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def layers(networks: dict[str, list[Record] | list[Survey]]) -> Figure:
     """NC1, NC2 and NCC accuracy at every layer, clean and attacked, of records or surveys."""
     measures = ("nc1", "nc2_norms", "nc2_angles", "ncc_accuracy")
@@ -344,7 +346,7 @@ def layers(networks: dict[str, list[Record] | list[Survey]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def adaptive_layers(records: Records, stronger: Records) -> Figure:
     """NCC accuracy at every layer, attacked at the output and at the layer; a panel per method.
 
@@ -369,7 +371,7 @@ def adaptive_layers(records: Records, stronger: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def against_loss(records: Records) -> Figure:
     """Collapse of attacked points against the loss on them, snapshot by snapshot, so that
     networks that learn at different speeds are compared where they fit equally well."""
@@ -394,7 +396,7 @@ def against_loss(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def without_robustness(records: Records) -> Figure:
     """Collapse and accuracy of attacked training points and of attacked test points, along
     training; one method, with the measurement `generalisation`."""
@@ -423,7 +425,7 @@ def without_robustness(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def early_layers(records: Records) -> Figure:
     """What NCC classifiers keep under attacks on themselves, against the radius; of one method,
     with the measurement `early`."""
@@ -451,7 +453,7 @@ def early_layers(records: Records) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def over_beta(found: dict[float, list[Record]]) -> Figure:
     """TRADES along training at several weights of its regulariser: how far its attacked points
     are from collapse, and how long its logits are."""
@@ -478,7 +480,7 @@ def over_beta(found: dict[float, list[Record]]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def drift(judged: dict[int, list[Verdict]]) -> Figure:
     """How far the tests of some claims are from their bounds, against the number of images.
 

@@ -43,13 +43,13 @@ class Table:
 
 def verdicts(judged: list[Verdict]) -> Table:
     """Claims with their tests, measured values and verdicts."""
-    return _table("verdicts.html", judged=judged)
+    return table("verdicts.html", judged=judged)
 
 
 def scales(found: dict[str, Records], *ids: str) -> Table:
     """The verdicts on some claims at several scales, side by side; none named: on all of them."""
     judged = [judge(records, *ids) for records in found.values()]
-    return _table("scales.html", scales=list(found), claims=list(zip(*judged, strict=True)))
+    return table("scales.html", scales=list(found), claims=list(zip(*judged, strict=True)))
 
 
 def glance(found: dict[str, Records]) -> Table:
@@ -58,7 +58,7 @@ def glance(found: dict[str, Records]) -> Table:
     judged = [judge(records) for records in found.values()]
     # norm and radius are enough of an attack here
     short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name, count=1) for name in found]
-    return _table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
+    return table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
 
 
 def checks(found: Records) -> pd.DataFrame:
@@ -79,8 +79,8 @@ def checks(found: Records) -> pd.DataFrame:
 
 def costs(found: dict[str, Records]) -> Table:
     """The times that records noted, mean over seeds."""
-    return _table("costs.html", scales=found, mean=statistics.mean, spoken=cost.spoken)
+    return table("costs.html", scales=found, mean=statistics.mean, spoken=cost.spoken)
 
 
-def _table(template: str, **values) -> Table:
+def table(template: str, **values) -> Table:
     return Table(_templates.get_template(template).render(values))

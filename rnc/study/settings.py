@@ -482,6 +482,11 @@ def _measured(asked: Any, start: Study, base: Training) -> int | None:
     return None if there and asked and asked >= there else asked
 
 
+def seeds_of(seeds: Any) -> tuple[int, ...]:
+    """Seeds as a tuple, from one number, a list, or text such as "0,1,2"."""
+    return _seeds(None, seeds, ())
+
+
 def _seeds(seed: Any, seeds: Any, default: tuple[int, ...]) -> tuple[int, ...]:
     if seed is not None and seeds is not None:
         raise ParameterError(f"give seed or seeds, not both; got {seed!r} and {seeds!r}")

@@ -19,11 +19,12 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
@@ -181,6 +182,35 @@ def _differ(a: dict, b: dict) -> bool:
     """Whether two files are of two networks, as far as both know."""
     a, b = a["network"], b["network"]
     return any(a[name] != b[name] for name in a if a[name] and b[name])
+
+
+def keep(name: str, version: int, settings: dict, compute: Callable[[], dict]) -> dict:
+    """What a computation of some settings gives, as `plain` numbers: found in the store or among
+    the published ones, or else computed once, on one thread of a CPU, and kept.
+
+    Args:
+        name: of the computation, and of its folder.
+        version: raise it when it gives something else; older results are not read then.
+        settings: JSON; all that its result depends on.
+        compute: gives its values.
+    """
+    text = json.dumps(settings, sort_keys=True)
+    folder = f"v{VERSION}/{name}"
+    file = f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.{version}.json"
+    for root in _roots():
+        if found := read_json(root / folder / file):
+            return found["values"]
+    with _locked(folders.store() / folder):
+        path = folders.store() / folder / file
+        if (found := read_json(path)) is None:
+            began, cpu = time.monotonic(), torch.device("cpu")
+            with reproducible(cpu):
+                values = plain(compute())
+            where = environment(cpu) | {"seconds": round(time.monotonic() - began, 1)}
+            head = {"computation": name, "version": version, "settings": settings}
+            found = head | {"environment": where, "values": values}
+            write_json(path, found)
+    return found["values"]
 
 
 # Making -------------------------------------------------------------------------------------

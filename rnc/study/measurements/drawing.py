@@ -44,6 +44,8 @@ class Drawing:
         means = class_means(read["clean"][1], y, k)[list(self.classes)]
         self.origin = means.mean(0)
         self.scale = (means - self.origin).norm(dim=1).mean()
+        if not self.scale:  # of a network that has learnt nothing
+            self.scale = torch.ones_like(self.scale)
         vertices = (means - self.origin) / self.scale
         # the rotation that brings the means closest to an upright simplex (Procrustes)
         upright = _upright_simplex(len(self.classes)).to(means)

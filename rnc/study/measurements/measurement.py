@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from rnc.progress import without_limit
@@ -87,8 +88,8 @@ def measurement(
 
 
 def plain(value: Any) -> Any:
-    """JSON's types: tensors as lists, six significant digits, None for what is not finite."""
-    if isinstance(value, Tensor):
+    """JSON's types: tensors and arrays as lists, floats of six digits, None if not finite."""
+    if isinstance(value, Tensor | np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, dict):
         return {str(name): plain(item) for name, item in value.items()}
