@@ -82,6 +82,15 @@ def test_autoattack_leaves_no_more_than_pgd(subject):
         assert found[points]["autoattack"] <= found[points]["pgd"] <= found[points]["clean"]
 
 
+def test_autoattack_takes_images_of_any_layout(subject):
+    color = subject.images.x.expand(-1, 3, -1, -1) if subject.images.x.shape[1] == 1 else None
+    images = subject.images if color is None else replace(subject.images, x=color)
+    last = {"memory_format": torch.channels_last}
+    subject.images = replace(images, x=images.x.contiguous(**last))
+    subject.model.to(**last)
+    assert values(subject, "autoattack")["train"]["points"] == 100
+
+
 def test_autoattack_says_what_it_needs(subject, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyautoattack", None)
     with pytest.raises(UserError, match="pip install pyautoattack"):

@@ -81,7 +81,7 @@ def descend(
     problem: Problem,
     parts: list[Tensor],
     loss: str = "squared",
-    steps: int = 1500,
+    steps: int = 1000,
     rate: float = 0.05,
 ) -> Descent:
     """Adam with a rate that falls on a cosine, then L-BFGS, in float64, from several starts.

@@ -27,7 +27,7 @@ from rnc.study.settings import seeds_of
 from rnc.study.store import keep
 
 DEPTHS = (1, 2, 3)
-BALANCED = (100, 100, 100, 100)
+BALANCED = (20, 20, 20, 20)
 SWEEP = (60, 40, 25, 18, 14, 12, 10, 9, 8, 6, 4)  # sizes about a threshold
 ORIGIN_DEPTHS, SCALES = (1, 2, 3, 4, 6), (0.1, 0.2, 0.4, 0.7, 1.0)
 ENTROPY = ((10, 1), (4, 2), (10, 2), (4, 3), (10, 3))  # classes and layers
@@ -48,8 +48,8 @@ class Settings:
         seeds: of starts, and of networks.
     """
 
-    counts: tuple[int, ...] = (200, 100, 50, 50)
-    decay: float = 5e-4
+    counts: tuple[int, ...] = (40, 20, 10, 10)
+    decay: float = 2e-3
     width: int = 16
     threshold: float = 11
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -150,15 +150,17 @@ def collapse(settings: Settings) -> dict:
         decay = decays_for(settings.threshold, SWEEP, depth)
         problem = Problem(SWEEP, (decay,) * depth, decay)
         best = Optimum.of(problem)
-        patterns = range(1, len(SWEEP) + 1)
-        end = descend(problem, start_alive(problem, settings.width, patterns, settings.seeds[0]))
-        alive = descend(
-            problem,
-            start_alive(problem, settings.width, [len(SWEEP)] * len(settings.seeds), seed=1),
+        patterns, some = len(SWEEP), len(settings.seeds)
+        alive = [*range(1, patterns + 1), *[patterns] * some]
+        begun = zip(
+            start_alive(problem, settings.width, alive, settings.seeds[0]),
+            _starts(problem, settings),
+            strict=True,
         )
-        free = descend(problem, _starts(problem, settings))
-        number = int(end.loss.argmin())
-        squared = end.classifier.square().sum(2)
+        end = descend(problem, [torch.cat(parts) for parts in begun], steps=1500)
+        gap, squared = end.loss - best.loss, end.classifier.square().sum(2)
+        number = int(gap[:patterns].argmin())
+        all_alive, random = slice(patterns, patterns + some), slice(patterns + some, None)
         a = problem.points * problem.feature_decay
         found[str(depth)] = {
             "decay": decay,
@@ -166,10 +168,10 @@ def collapse(settings: Settings) -> dict:
             "predicted": best.p,
             "root": sum(cost(problem) / n <= last_root(depth) for n in SWEEP),
             "found": squared[number],
-            "gap": float(end.loss[number]) - best.loss,
-            "random": free.loss - best.loss,
-            "all_alive": alive.loss - best.loss,
-            "kept": (alive.classifier.square().sum(2) > 1e-3 * a).sum(1),
+            "gap": gap[number],
+            "random": gap[random],
+            "all_alive": gap[all_alive],
+            "kept": (squared[all_alive] > 1e-3 * a).sum(1),
         }
     return found
 
@@ -180,7 +182,7 @@ def origin(settings: Settings) -> dict:
     reaches the global minimum."""
     found = {}
     for depth in ORIGIN_DEPTHS:
-        problem = Problem((20,) * 4, (settings.decay,) * depth, settings.decay)
+        problem = Problem(BALANCED, (settings.decay,) * depth, settings.decay)
         scales = [s / settings.width**0.5 for s in SCALES for _ in settings.seeds]
         begun = start(problem, settings.width, scales, settings.seeds[0])
         end = descend(problem, begun, rate=0.02)  # a larger one would leap over what is near zero

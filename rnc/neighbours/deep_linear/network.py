@@ -70,7 +70,7 @@ class Network(nn.Module):
         return product.detach()
 
 
-def train(problem: Problem, digits: Digits, seed: int, steps: int = 1500) -> tuple[Network, float]:
+def train(problem: Problem, digits: Digits, seed: int, steps: int = 1000) -> tuple[Network, float]:
     """A network and its objective: that of `rnc.neighbours.deep_linear.theory`, with features as
     they come out of the layers before. So it cannot be below the minimum over free features.
 

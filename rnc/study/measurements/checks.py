@@ -6,6 +6,8 @@ further random starts, and finds more than perturbations that were made for anot
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Generator, Tensor
 
@@ -93,11 +95,14 @@ def autoattack(subject: Subject, part: Parts) -> dict:
         from pyautoattack import AutoAttack
     except ImportError as error:
         raise UserError("AutoAttack needs pyautoattack: pip install pyautoattack") from error
-    images, model, attack = subject.images, subject.model, subject.attack
+    images, attack = subject.images, subject.attack
+    # it asks for views that the layout of the subject does not have
+    plain = {"memory_format": torch.contiguous_format}
+    model = copy.deepcopy(subject.model).to(**plain)
 
     def under(x: Tensor, y: Tensor) -> dict:
         x, y = first_of_each(x, y, PER_CLASS)
-        x = unit(x)
+        x = unit(x).contiguous(**plain)
         noise = Generator(y.device).manual_seed(0)
         standard = AutoAttack(
             model, norm=NORMS[attack.norm], eps=attack.eps / 255, seed=0, device=y.device
