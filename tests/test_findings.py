@@ -11,7 +11,7 @@ from test_claims import BREAKS, GOOD, by_title, put, record, seed_of_all
 from rnc import say
 from rnc.study import folders, store
 from rnc.study.claims import judge
-from rnc.study.findings import FINDINGS, NOTHING, changes, drifts, over_beta, summary
+from rnc.study.findings import FINDINGS, NOTHING, changes, summary
 from rnc.study.findings.beyond import value_at_loss
 from rnc.study.records import by_scale
 
@@ -358,21 +358,3 @@ def test_a_value_at_a_loss_lies_on_the_line_of_logarithms(records):
     assert value_at_loss(at, "nc1", 0.1) == pytest.approx(1)
     assert value_at_loss(at, "nc1", 10**-0.5) == pytest.approx(10)
     assert value_at_loss(at, "nc1", 5) == 100
-
-
-def test_the_weight_of_trades_is_said_with_its_order(records):
-    (one,), (other,) = records["TRADES"], records["AT"]
-    assert "the weaker it is, the further" in over_beta({1.0: [other], 6.0: [one]})
-    assert "the stronger it is, the further" in over_beta({6.0: [other], 1.0: [one]})
-    assert "does not follow" in over_beta({6.0: [other, one], 1.0: [one, other]})
-
-
-def test_drifts_name_the_claims_that_move(records):
-    few = judge(records)
-    put(records["AT"][0], (END, "alignment", -1), 0.4)
-    put(records["ST"][0], (END, "gauss", "nc1", -1), 0.3)
-    text = drifts({25: few, 200: judge(records)})
-    assert re.search(r"goes away from it in C8;", text)
-    assert text.startswith("From 25 to 200 images per class, at equal numbers of updates")
-    del records["AT"]
-    assert "C8" not in drifts({25: few, 200: judge(records)})

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from rnc.show import plots
-from rnc.study.claims import judge
 from rnc.study.methods import METHODS
 from rnc.study.record import Record
 from rnc.study.settings import Study
@@ -57,19 +56,6 @@ def test_collapse_is_drawn_against_the_loss_with_a_dot_at_the_end():
         assert curve.get_xydata().tolist() == [[2.0, 0.4], [0.5, 0.1]]
         assert dot.get_xydata().tolist() == [[0.5, 0.1]]
         assert axis.xaxis_inverted()
-
-
-def test_drift_shows_the_test_that_misses_most_and_whether_the_claim_applies():
-    from test_claims import by_title, put, seed_of_all
-
-    few, many = by_title(*seed_of_all()), by_title(*seed_of_all())
-    put(many["ST"][0], ("trajectory", "clean", "nc3", -1), 0.8)  # four times the bound
-    put(few["ST"][0], ("history", "loss"), [2.0] * 20)  # not converged
-    judged = {25: judge(few, "C1"), 200: judge(many, "C1")}
-    (axis,) = plots.drift(judged).axes
-    *_, worst, first, last, _ = axis.lines
-    assert list(worst.get_ydata()) == pytest.approx([0.5, 4])
-    assert [dot.get_markerfacecolor() == "white" for dot in (first, last)] == [True, False]
 
 
 def test_attacks_on_a_layer_stand_beside_those_on_the_output():

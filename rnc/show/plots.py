@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rnc.study.claims import Verdict
 from rnc.study.methods import METHODS
 from rnc.study.record import NotMeasured, Record, mean
 from rnc.study.records import Records
@@ -450,69 +449,6 @@ def early_layers(records: Records) -> Figure:
     axis.set_ylabel("NCC accuracy, attacked itself")
     axis.set_ylim(-0.03, 1.03)
     figure.legend(loc="outside upper center", ncols=2)
-    return figure
-
-
-@styled
-def over_beta(found: dict[float, list[Record]]) -> Figure:
-    """TRADES along training at several weights of its regulariser: how far its attacked points
-    are from collapse, and how long its logits are."""
-    panels = {
-        "nc1": "NC1: variability",
-        "nc2_angles": "NC2: equiangularity, means",
-        "nc3": "NC3: self-duality",
-        "logit_norm": "Length of the centred logits",
-    }
-    shades = ("#8fd6bd", "#2fae86", "#00573f")  # of the colour of TRADES, light to dark
-    figure, axes = _grid(len(panels))
-    for axis, (measure, name) in zip(axes, panels.items(), strict=True):
-        for (beta, seeds), colour in zip(sorted(found.items()), shades, strict=False):
-            rows = [record.curve("pgd", measure) for record in seeds]
-            _line(axis, seeds[0].epochs, rows, f"β = {beta:g}", "clean", colour)
-        axis.set_title(name)
-        axis.set_yscale("log")
-        _epochs(axis)
-    shown = [
-        Line2D([], [], color=colour, marker="o", label=f"β = {beta:g}")
-        for beta, colour in zip(sorted(found), shades, strict=False)
-    ]
-    figure.legend(handles=shown, loc="outside upper center", ncols=3)
-    return figure
-
-
-@styled
-def drift(judged: dict[int, list[Verdict]]) -> Figure:
-    """How far the tests of some claims are from their bounds, against the number of images.
-
-    Drawn is `Verdict.excess`, thin for each test and thick for the one that misses most: below 1,
-    in the shaded zone, a test is met. A dot is filled where the claim applies.
-
-    Args:
-        judged: by number of images per class, verdicts of the same claims.
-    """
-    figure, axes = _grid(len(next(iter(judged.values()))))
-    sizes = sorted(judged)
-    low, high = 0.02, 50
-    for number, axis in enumerate(axes):
-        verdicts = [judged[size][number] for size in sizes]
-        excess = np.clip([verdict.excess() for verdict in verdicts], low, high)
-        axis.plot(sizes, excess, color="#bbbbbb", linewidth=0.8)
-        worst = np.nanmax(excess, axis=1)
-        axis.plot(sizes, worst, color=PALETTE[4], linewidth=2)
-        for size, value, verdict in zip(sizes, worst, verdicts, strict=True):
-            face = PALETTE[4] if verdict.applicable.any() else "white"
-            axis.plot(size, value, "o", color=PALETTE[4], markerfacecolor=face, markersize=5)
-        axis.axhspan(low, 1, color="#009E73", alpha=0.1, linewidth=0)
-        axis.axhline(1, color=GREY, linewidth=1)
-        axis.set_xscale("log")
-        axis.set_yscale("log")
-        axis.set_ylim(low, high)
-        axis.set_xticks(sizes, [str(size) for size in sizes])
-        axis.minorticks_off()
-        claim = verdicts[0].claim
-        axis.set_title(f"{claim.id}: {claim.title}", fontsize=8)
-        axis.set_xlabel("images per class")
-        axis.set_ylabel("value / bound")
     return figure
 
 

@@ -81,15 +81,6 @@ class Condition:
         """Whether a value is further in the claim's direction than its null."""
         return {"<=": operator.lt, ">=": operator.gt}[self.relation](value, null)
 
-    def excess(self, value: float) -> float:
-        """A value over its bound, or the bound over the value, so that a test is met up to 1; nan
-        where the bound is 0."""
-        if not self.bound or math.isnan(value):
-            return math.nan
-        if (self.relation == "<=") == (self.bound > 0):
-            return value / self.bound
-        return self.bound / value if value else math.inf
-
     def __str__(self) -> str:
         return f"{self.what} {'≤' if self.relation == '<=' else '≥'} {self.bound:g}"
 
@@ -162,13 +153,6 @@ class Verdict:
             return NOT_APPLICABLE
         held = self.held(factor)
         return HOLDS if held.all() else PARTLY if held.any() else FAILS
-
-    def excess(self) -> np.ndarray:
-        """For each condition, how far it is from its bound (see `Condition.excess`), mean over
-        seeds; nan where nothing was measured."""
-        rows = zip(self.claim.conditions, self.values, strict=True)
-        ratios = ([condition.excess(value) for value in values] for condition, values in rows)
-        return np.array([np.mean(row) if row else np.nan for row in ratios])
 
     @property
     def verdict(self) -> str:

@@ -157,7 +157,8 @@ def collapse(settings: Settings) -> dict:
             _starts(problem, settings),
             strict=True,
         )
-        end = descend(problem, [torch.cat(parts) for parts in begun], steps=1500)
+        # a larger rate would throw classes out of the pattern that they start in
+        end = descend(problem, [torch.cat(parts) for parts in begun], steps=1500, rate=0.02)
         gap, squared = end.loss - best.loss, end.classifier.square().sum(2)
         number = int(gap[:patterns].argmin())
         all_alive, random = slice(patterns, patterns + some), slice(patterns + some, None)

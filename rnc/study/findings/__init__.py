@@ -7,9 +7,9 @@ what its own records contradict. A new finding is one more function; `say` gives
 
 from rnc.study.findings import beyond, paper
 from rnc.study.findings.finding import FINDINGS, NOTHING, Finding, Text, finding, say
-from rnc.study.findings.summaries import changes, drifts, over_beta, overview, summary
+from rnc.study.findings.summaries import changes, overview, summary
 
 __all__ = [
-    "FINDINGS", "NOTHING", "Finding", "Text", "beyond", "changes", "drifts", "finding",
-    "over_beta", "overview", "paper", "say", "summary",
+    "FINDINGS", "NOTHING", "Finding", "Text", "beyond", "changes", "finding", "overview",
+    "paper", "say", "summary",
 ]  # fmt: skip

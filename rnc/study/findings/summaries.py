@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
-import numpy as np
-
 from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
-from rnc.study.findings.finding import FINDINGS, MORE, NOTHING, Text, span
-from rnc.study.record import Record
+from rnc.study.findings.finding import FINDINGS, NOTHING, Text
 from rnc.study.records import Records
 
 # what stands in the README
@@ -63,52 +59,3 @@ def overview(found: dict[str, Records]) -> Text:
     said = (FINDINGS[name].say(longest) for name in SHOWN)
     lines.append(f"At scale {names[-1]}: " + " ".join(text for text in said if text != NOTHING))
     return Text("\n".join(lines))
-
-
-def over_beta(found: dict[float, list[Record]]) -> Text:
-    """What the weight of the regulariser of TRADES does to collapse, from records by weight."""
-    weights = sorted(found)
-
-    def ends(measure: str) -> list[np.ndarray]:
-        return [np.array([r.end("pgd", measure) for r in found[beta]]) for beta in weights]
-
-    nc1, angles, norms = ends("nc1"), ends("nc2_angles"), ends("logit_norm")
-    apart = list(itertools.pairwise(nc1))
-    if all(a.max() < b.min() for a, b in apart):
-        order = "the weaker it is, the further the network collapses"
-    elif all(a.min() > b.max() for a, b in apart):
-        order = "the stronger it is, the further the network collapses"
-    else:
-        order = "collapse does not follow the weight"
-    listed = ("; ".join(span(values) for values in of) for of in (nc1, angles, norms))
-    named = ", ".join(f"{beta:g}" for beta in weights)
-    return Text(
-        "With the regulariser at weights β = {} NC1 on attacked points ends at {}, the angles of "
-        "NC2 at {}, and logits are {} long: {}.".format(named, *listed, order)
-    )
-
-
-def drifts(judged: dict[int, list[Verdict]]) -> Text:
-    """Which claims come closer to failing as the data grow, by the test that misses most.
-
-    Args:
-        judged: by number of images per class, verdicts of the same claims.
-    """
-    sizes = sorted(judged)
-    closer, away, level = [], [], []
-    for few, many in zip(judged[sizes[0]], judged[sizes[-1]], strict=True):
-        before, after = (np.nanmax(v.excess(), initial=-np.inf) for v in (few, many))
-        if np.isinf([before, after]).any():  # one of the two was not measured
-            continue
-        moved = away if after > MORE * before else closer if after < before / MORE else level
-        moved.append(few.claim.id)
-    words = {"comes closer to its bound in": closer, "goes away from it in": away}
-    parts = [
-        f"{way} {', '.join(ids)}"
-        for way, ids in (words | {"moves less than that in": level}).items()
-        if ids
-    ]
-    return Text(
-        f"From {sizes[0]} to {sizes[-1]} images per class, at equal numbers of updates, the test "
-        f"that misses most {'; '.join(parts)} (by a factor of {MORE:g})."
-    )
