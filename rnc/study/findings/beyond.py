@@ -185,13 +185,13 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
     TRADES_FROZEN,
     both="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES has
         {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES as
-        published: both keep a network from collapse.""",
+        published: here both keep a network from collapse.""",
     method="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES has
         {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES as
-        published: it is TRADES, not BatchNorm, that keeps a network from collapse.""",
+        published: here TRADES, not BatchNorm, is what keeps a network from collapse.""",
     batchnorm="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES
         has {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES
-        as published: it is BatchNorm, not TRADES, that keeps a network from collapse.""",
+        as published: here BatchNorm, not TRADES, is what keeps a network from collapse.""",
     neither="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES has
         {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES as
         published: at equal fit neither clearly keeps a network from collapse.""",
