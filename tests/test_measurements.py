@@ -241,7 +241,12 @@ def test_rows_of_the_trajectory_are_the_measures_of_each_kind_of_points(subject)
     weight, (logits, h) = subject.model.classifier.weight, subject.read["pgd"]
     centres = measures(*subject.read["clean"], subject.y)[1]
     pgd = plain(measures(logits, h, subject.y, weight, centres)[0])
-    assert {name: curve[-1] for name, curve in row["pgd"].items()} == pgd
+    end = {name: curve[-1] for name, curve in row["pgd"].items()}
+    p, q = (of.double().softmax(1).numpy() for of in (subject.read["clean"][0], logits))
+    assert end.pop("kl") == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-4)
+    lengths = np.linalg.norm(logits - logits.mean(1, keepdim=True), axis=1)
+    assert end.pop("logit_norm") == pytest.approx(lengths.mean(), rel=1e-4)
+    assert end == pgd
     angles = plain(standard.where_points_land(subject.read, subject.y))
     assert row["leap"][-1] == pytest.approx(np.mean([a for a in angles["leap"] if a]), rel=1e-5)
 
