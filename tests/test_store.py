@@ -813,7 +813,7 @@ def test_files_are_read_and_written_as_utf8_whatever_the_machine_prefers(empty_s
 
 
 def test_the_standard_measurements_are_the_ones_that_records_have(st):
-    assert [m.name for m in st.measurements] == [
+    assert {m.name for m in st.measurements} == {
         "trajectory",
         "leaping",
         "sweep",
@@ -822,6 +822,6 @@ def test_the_standard_measurements_are_the_ones_that_records_have(st):
         "geometry",
         "changed",
         "baselines",
-    ]
+    }
     assert MEASUREMENTS["trajectory"].snapshots
     assert MEASUREMENTS["trajectory"].function is standard.trajectory
