@@ -11,6 +11,7 @@ book: .venv/ready
 # the networks first, side by side; the notebooks would train them one after the other
 test: .venv/ready
 	$(BIN)/python -m rnc run --extra stronger early checks generalisation
+	$(BIN)/python -m rnc neighbours
 	$(BIN)/python -m pytest --nbval
 
 # the built book in a real browser; skipped with a reason where there is no Chromium

@@ -1,9 +1,9 @@
-"""The command line: python -m rnc run | grid | claims | book | pdf | notebooks.
+"""The command line: python -m rnc run | grid | neighbours | claims | book | pdf | notebooks.
 
 `run` makes the records that a study lacks, several networks side by side; `grid` does so for a
-list of settings and publishes the records with the book; `claims` prints the verdicts; `book`
-runs the notebooks and renders the book, `pdf` prints it; `notebooks` makes the notebooks from
-their text twins.
+list of settings and publishes the records with the book; `neighbours` computes what the chapters
+on neighbouring papers show; `claims` prints the verdicts; `book` runs the notebooks and renders
+the book, `pdf` prints it; `notebooks` makes the notebooks from their text twins.
 Settings are those of a notebook: python -m rnc run --eps 4 --seeds 0,1,2
 """
 
@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from rnc.errors import ParameterError, UserError, check_one_of
+from rnc.neighbours import NEIGHBOURS
+from rnc.neighbours.run import run as run_experiments
 from rnc.study import claims
 from rnc.study.grid import compute
 from rnc.study.methods import METHODS
 from rnc.study.records import records
-from rnc.study.settings import COMPARED, PRESETS, Study
+from rnc.study.settings import COMPARED, PRESETS, Study, seeds_of
 from rnc.study.store import Request
 
 SETTINGS = inspect.signature(Study.of).parameters
@@ -40,6 +42,12 @@ def main(arguments: list[str] | None = None) -> None:
             command.add_argument("file", type=Path, help="a list of settings, see book/records")
             command.add_argument("--device", help="cpu or cuda; none: the presets'")
             command.add_argument("--shard", help="K/N: every Nth network from the Kth on")
+        elif name == "neighbours":
+            command.add_argument("--only", nargs="+", help="chapters, such as 11_deep_linear")
+            command.add_argument("--seeds", type=_value, help="of all; none: the chapters'")
+            command.add_argument(
+                "--publish", action="store_true", help="put the results among the book's records"
+            )
         elif name not in ("notebooks", "pdf"):
             for setting, parameter in SETTINGS.items():
                 command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
@@ -101,6 +109,21 @@ def grid(
     compute(_shard(requests, shard), devices.pop(), minutes, long, publish=True)
 
 
+def neighbours(only: list[str] = (), seeds: Any = None, publish: bool = False) -> None:
+    """Compute what the chapters on neighbouring papers show, several experiments side by side."""
+    known = {neighbour.chapter: neighbour for neighbour in NEIGHBOURS}
+    for chapter in only:
+        check_one_of("only", chapter, known)
+    given = {} if seeds is None else {"seeds": seeds_of(seeds)}
+    tasks = [
+        (one, settings, seed)
+        for neighbour in (known[chapter] for chapter in only or known)
+        for settings in [neighbour.settings(**given)]
+        for one, seed in neighbour.tasks(settings)
+    ]
+    run_experiments(tasks, publish)
+
+
 def show_claims(**settings) -> None:
     """Print the verdicts on the paper's claims."""
     verdicts = claims.judge(records(Study.of(**settings)))
@@ -114,6 +137,7 @@ def book(**settings) -> None:
     # the page on claims compares with quick
     first = _requests(study.first_seed(), extra=AUDITED)
     compute(_shortest_last(first + _requests(study) + _requests(Study.of())), study.device)
+    neighbours()
     from rnc.show import book as renderer  # Jupyter is not needed for the other commands
 
     if study.seeds != PRESETS[study.preset].seeds:
@@ -139,6 +163,7 @@ def print_book() -> None:
 COMMANDS = {
     "run": run,
     "grid": grid,
+    "neighbours": neighbours,
     "claims": show_claims,
     "book": book,
     "pdf": print_book,

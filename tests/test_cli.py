@@ -123,7 +123,10 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
     from rnc.show import book
 
     monkeypatch.setattr(book, "render", lambda study, settings: None)
+    ran = []
+    monkeypatch.setattr(cli, "run_experiments", lambda tasks, publish: ran.extend(tasks))
     cli.main(["book"])
+    assert {one.name.split("/")[0] for one, *_ in ran} >= {"deep_linear"}
     assert len(wanted) == 4
     assert {request.extra for request in wanted} == {cli.AUDITED}
     assert [request.training.method.name for request in wanted][-1] == "st"  # the shortest
@@ -293,7 +296,7 @@ def test_each_network_on_a_gpu_has_a_process_of_its_own(monkeypatch):
         lambda *a, **named: asked.append(named) or executor(*a, **named),
     )
     for workers, device in ((1, "cpu"), (2, "cpu"), (1, "cuda")):
-        assert list(grid._results(print, [], workers, device)) == []
+        assert list(grid.side_by_side(print, [], workers, device)) == []
     assert [named["max_tasks_per_child"] for named in asked] == [None, 1]
 
 

@@ -8,7 +8,7 @@ import torch
 from scipy.optimize import minimize, minimize_scalar
 
 from rnc import ParameterError
-from rnc.neighbours.deep_linear import claims, experiments, network, sentences
+from rnc.neighbours.deep_linear import NEIGHBOUR, network, sentences
 from rnc.neighbours.deep_linear.descent import descend, objective, start, start_alive
 from rnc.neighbours.deep_linear.experiments import Settings, compared
 from rnc.neighbours.deep_linear.theory import (
@@ -260,17 +260,17 @@ BREAKS = {
 
 
 def test_every_claim_can_hold(measured):
-    assert {v.verdict for v in claims.judge(measured, (0, 1))} == {"holds"}
+    assert {v.verdict for v in NEIGHBOUR.judge(measured, (0, 1))} == {"holds"}
 
 
-@pytest.mark.parametrize("claim", [claim.id for claim in claims.CLAIMS])
+@pytest.mark.parametrize("claim", [claim.id for claim in NEIGHBOUR.claims])
 def test_every_claim_can_fail(measured, claim):
     *path, last, value = BREAKS[claim]
     place = measured
     for step in path:
         place = place[step]
     place[last] = value
-    judged = {v.claim.id: v.verdict for v in claims.judge(measured, (0, 1))}
+    judged = {v.claim.id: v.verdict for v in NEIGHBOUR.judge(measured, (0, 1))}
     assert judged.pop(claim) in ("partly", "does not hold here")
     assert set(judged.values()) == {"holds"}
 
@@ -287,17 +287,3 @@ def test_sentences_follow_the_values(measured):
     )
     assert "of classes of at most 5 points 0% of the test points" in sentences.on_digits(measured)
     assert "balanced 1e-06" in sentences.on_frames(measured)
-
-
-def test_results_are_kept_and_a_change_of_settings_is_another_one(empty_store, monkeypatch):
-    asked = []
-
-    @experiments._kept(1)
-    def counted(settings):
-        asked.append(settings)
-        return {"sum": torch.tensor([sum(settings.counts)])}
-
-    small = Settings(counts=(5, 3))
-    assert counted(small) == counted(small) == {"sum": [8]}
-    assert counted(Settings(counts=(5, 4))) == {"sum": [9]}
-    assert len(asked) == 2

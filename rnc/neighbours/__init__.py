@@ -1,1 +1,5 @@
-"""Four papers that ask the next questions, a module each; on the library, not on the study."""
+"""Papers that ask the next questions, a package each, on the library and the study's store."""
+
+from rnc.neighbours import deep_linear
+
+NEIGHBOURS = (deep_linear.NEIGHBOUR,)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
+from typing import Any
 
 import joblib
 
@@ -68,7 +69,7 @@ def compute(
         options = {"device": device, "long": True, "wait": wait, "publish": publish}
         make = functools.partial(_make, deadline=deadline, **options)
         busy = []
-        with _stoppable(), closing(_results(make, missing, workers, device)) as results:
+        with stoppable(), closing(side_by_side(make, missing, workers, device)) as results:
             for request, result in results:
                 name = f"{request.training.slug}: {request.training}"
                 try:
@@ -99,7 +100,8 @@ def compute(
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def stoppable() -> Iterator[None]:
+    """Ctrl-C in the block, or a worker that was killed, ends the command with a sentence."""
     try:
         yield
     except KeyboardInterrupt:
@@ -108,13 +110,14 @@ def _stoppable() -> Iterator[None]:
         sys.exit("a worker was killed; the same command goes on from the last checkpoints")
 
 
-def _results(
-    make: Callable[[Request], Record], requests: list[Request], workers: int, device: str
-) -> Iterator[tuple[Request, Callable[[], Record]]]:
-    """Requests as they end, with what gives their record or raises what stopped them."""
+def side_by_side(
+    function: Callable, items: list, workers: int, device: str = "cpu"
+) -> Iterator[tuple[Any, Callable[[], Any]]]:
+    """Items as a function is done with them, in processes that end with this one, each with what
+    gives its result or raises what stopped it."""
     if workers == 1 and device == "cpu":  # needs no other process
-        for request in requests:
-            yield request, functools.partial(make, request)
+        for item in items:
+            yield item, functools.partial(function, item)
         return
     context = multiprocessing.get_context("spawn")
     # a fault on a GPU spoils all that its process does later
@@ -122,7 +125,7 @@ def _results(
     begun = context.Value("i"), workers
     pool = ProcessPoolExecutor(workers, context, _begin_worker, begun, max_tasks_per_child=tasks)
     try:
-        futures = {pool.submit(make, request): request for request in requests}
+        futures = {pool.submit(function, item): item for item in items}
         for future in as_completed(futures):
             yield futures[future], future.result
     except BaseException:

@@ -194,14 +194,12 @@ def keep(name: str, version: int, settings: dict, compute: Callable[[], dict]) -
         settings: JSON; all that its result depends on.
         compute: gives its values.
     """
-    text = json.dumps(settings, sort_keys=True)
-    folder = f"v{VERSION}/{name}"
-    file = f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.{version}.json"
-    for root in _roots():
-        if found := read_json(root / folder / file):
-            return found["values"]
-    with _locked(folders.store() / folder):
-        path = folders.store() / folder / file
+    if (values := find_kept(name, version, settings)) is not None:
+        return values
+    path = folders.store() / _kept(name, version, settings)
+    # a folder of its own, so that computations of one name wait for each other only if they are
+    # the same one
+    with _locked(path.with_suffix("")):
         if (found := read_json(path)) is None:
             began, cpu = time.monotonic(), torch.device("cpu")
             with reproducible(cpu):
@@ -211,6 +209,28 @@ def keep(name: str, version: int, settings: dict, compute: Callable[[], dict]) -
             found = head | {"environment": where, "values": values}
             write_json(path, found)
     return found["values"]
+
+
+def find_kept(name: str, version: int, settings: dict) -> dict | None:
+    """What `keep` has of some settings, in the store or among the published records."""
+    for root in _roots():
+        if found := read_json(root / _kept(name, version, settings)):
+            return found["values"]
+    return None
+
+
+def publish_kept(name: str, version: int, settings: dict) -> None:
+    """Copies what `keep` has of some settings to the published records, if it is not there."""
+    file = _kept(name, version, settings)
+    if not (folders.published() / file).exists():
+        write(folders.published() / file, (folders.store() / file).read_bytes())
+
+
+def _kept(name: str, version: int, settings: dict) -> Path:
+    """The file of a computation, under a root."""
+    text = json.dumps(settings, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return Path(f"v{VERSION}") / name / f"{digest}.{version}.json"
 
 
 # Making -------------------------------------------------------------------------------------

@@ -1,1 +1,19 @@
 """Neural collapse in deep linear networks, from balanced to imbalanced data (Dang et al. 2023)."""
+
+from rnc.neighbours.deep_linear import experiments
+from rnc.neighbours.deep_linear.claims import CLAIMS
+from rnc.neighbours.neighbour import Neighbour
+
+NEIGHBOUR = Neighbour(
+    "11_deep_linear",
+    "Dang et al. (2023)",
+    experiments.Settings,
+    (
+        experiments.frames,
+        experiments.collapse,
+        experiments.origin,
+        experiments.entropy,
+        experiments.digits,
+    ),
+    CLAIMS,
+)

@@ -8,30 +8,17 @@ network).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from rnc.neighbours.deep_linear import experiments
-from rnc.neighbours.deep_linear.experiments import DEPTHS, Settings
-from rnc.study.claims import Claim, Condition, Verdict, judge_seeds
+from rnc.neighbours.deep_linear.experiments import DEPTHS
+from rnc.neighbours.neighbour import Seed, claim
+from rnc.study.claims import Condition
 
-CHAPTER = "11_deep_linear"
-Seed = dict  # `number`, and by name what the experiments gave
 Value = Callable[[Seed], float]
-EXPERIMENTS = ("frames", "collapse", "origin", "entropy", "digits")
 DEEP = DEPTHS[1:]
-
-
-def measure(settings: Settings) -> dict[str, dict]:
-    """What the experiments give, by name; see `rnc.neighbours.deep_linear.experiments`."""
-    return {name: getattr(experiments, name)(settings) for name in EXPERIMENTS}
-
-
-def judge(measured: dict[str, dict], seeds: Iterable[int]) -> list[Verdict]:
-    """The verdicts, a column for each seed."""
-    columns = [measured | {"number": number} for number, _ in enumerate(seeds)]
-    return [judge_seeds(claim, columns) for claim in CLAIMS]
 
 
 def _frames(kind: str, measure: str) -> Value:
@@ -127,9 +114,7 @@ def _chance(seed: Seed) -> float:
     return 1 / len(seed["digits"]["counts"])
 
 
-def _claim(id: str, title: str, statement: str, source: str, *conditions: Condition) -> Claim:
-    return Claim(id, title, statement, source, CHAPTER, (), conditions)
-
+_claim = functools.partial(claim, "11_deep_linear")
 
 CLAIMS = (
     _claim(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,9 +20,9 @@ from rnc.neighbours.deep_linear.theory import (
     pairs_loss,
     simplex_loss,
 )
+from rnc.neighbours.neighbour import experiment
 from rnc.study import notebook
 from rnc.study.settings import seeds_of
-from rnc.study.store import keep
 
 DEPTHS = (1, 2, 3)
 BALANCED = (20, 20, 20, 20)
@@ -85,21 +83,7 @@ class Settings:
         return cls(**given)
 
 
-def _kept(version: int) -> Callable:
-    """The values of a function of settings, from the store once they are there."""
-
-    def declare(function: Callable[[Settings], dict]) -> Callable[[Settings], dict]:
-        @functools.wraps(function)
-        def kept(settings: Settings) -> dict:
-            name = f"deep_linear/{function.__name__}"
-            return keep(name, version, asdict(settings), lambda: function(settings))
-
-        return kept
-
-    return declare
-
-
-@_kept(1)
+@experiment(version=1)
 def frames(settings: Settings) -> dict:
     """Descent beside the closed form, for `balanced`, `bias` and `imbalanced` problems at each
     depth: what `compared` gives."""
@@ -134,7 +118,7 @@ def compared(problem: Problem, end: Descent) -> dict:
     } | {name: gram[0] for name, gram in grams.items()}
 
 
-@_kept(1)
+@experiment(version=1)
 def collapse(settings: Settings) -> dict:
     """Minority collapse in a sweep of class sizes, by depth.
 
@@ -177,7 +161,7 @@ def collapse(settings: Settings) -> dict:
     return found
 
 
-@_kept(1)
+@experiment(version=1)
 def origin(settings: Settings) -> dict:
     """By depth, by the scale s of a start, s/sqrt(d) an entry, and by seed, whether descent
     reaches the global minimum."""
@@ -192,7 +176,7 @@ def origin(settings: Settings) -> dict:
     return {"scales": SCALES, "depths": ORIGIN_DEPTHS, "reached": found}
 
 
-@_kept(1)
+@experiment(version=1)
 def entropy(settings: Settings) -> dict:
     """The cross-entropy: `simplex` and `pairs`, objectives of the two by number of classes and
     layers, over `decays`; and what descent finds for ten classes at a decay of 1e-3, for one and
@@ -221,7 +205,7 @@ def entropy(settings: Settings) -> dict:
     return found
 
 
-@_kept(1)
+@experiment(version=1)
 def digits(settings: Settings) -> dict:
     """Networks on imbalanced digits, by depth and, for each seed, with the class sizes dealt to
     the digits anew.
