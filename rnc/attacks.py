@@ -124,6 +124,29 @@ def trades_perturbation(
         return _ascend(loss, start, project, eps, alpha, steps, norm)
 
 
+def maximise(
+    objective: Callable[[Tensor], Tensor],
+    x: Tensor,
+    *,
+    eps: float,
+    alpha: float,
+    steps: int,
+    norm: str = "linf",
+    start: Tensor | None = None,
+) -> Tensor:
+    """Projected gradient ascent on any objective of images.
+
+    Args:
+        objective: from images to one number; a sum over images, so that each goes its own way.
+        start: where to start, within the ball or not; by default at x.
+        x, eps, alpha, steps, norm: as in `pgd`, and so are result and errors.
+    """
+    _check(x, eps, alpha, steps, norm)
+    project = _projection(x, eps, norm)
+    start = x if start is None else project(start)
+    return _ascend(objective, start, project, eps, alpha, steps, norm)
+
+
 def gaussian(
     x: Tensor, *, eps: float, norm: str = "linf", generator: Generator | None = None
 ) -> Tensor:

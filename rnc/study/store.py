@@ -211,6 +211,21 @@ def keep(name: str, version: int, settings: dict, compute: Callable[[], dict]) -
     return found["values"]
 
 
+def keep_tensors(
+    name: str, version: int, settings: dict, compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """The same of tensors by name, such as weights: they stay in this machine's store."""
+    path = (folders.store() / _kept(name, version, settings)).with_suffix(".safetensors")
+    with _locked(path.with_suffix("")):
+        try:
+            return read_tensors(path)[0]
+        except (FileNotFoundError, Damaged):
+            with reproducible(torch.device("cpu")):
+                tensors = compute()
+            write_tensors(path, tensors, {"computation": name, "settings": settings})
+            return tensors
+
+
 def find_kept(name: str, version: int, settings: dict) -> dict | None:
     """What `keep` has of some settings, in the store or among the published records."""
     for root in _roots():

@@ -1,0 +1,246 @@
+"""The claims of Guo et al. (2025) as testable statements, and ours on what their loss does.
+
+Bounds were chosen from the words before values were looked at: *at most half* for what is taken
+away, a tenth for what collapses, .3 dB for two images of the same quality and 5 dB for a destroyed
+one, .05 for two shares that are the same. What is destroyed is compared with noise of the attack's
+size, and an edit with that of another image of the class.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from rnc.neighbours.neighbour import Seed, claim
+from rnc.study.claims import Condition
+
+Value = Callable[[Seed], float]
+RIVALS = {"zero": "descent to 0", "grey": "descent to grey", "away": "a latent shift"}
+
+
+def _of(seed: Seed, experiment: str) -> dict:
+    return seed[experiment][seed["number"]]
+
+
+def _sets(name: str, measure: str) -> Value:
+    return lambda seed: _of(seed, "perturbations")["sets"][name][measure]
+
+
+def _ratio(a: Value, b: Value) -> Value:
+    return lambda seed: a(seed) / b(seed)
+
+
+def _less(a: Value, b: Value) -> Value:
+    return lambda seed: a(seed) - b(seed)
+
+
+def _over_clean(name: str, measure: str) -> Value:
+    return _ratio(_sets(name, measure), _sets("clean", measure))
+
+
+def _edit(name: str, edit: str, measure: str) -> Value:
+    """Of an edit; `strength` stands for diffusion at that of the settings."""
+    return lambda seed: _of(seed, "edits")["sets"][name][_edit_name(seed, edit)][measure]
+
+
+def _edit_name(seed: Seed, edit: str) -> str:
+    return edit if edit == "shift" else _of(seed, "edits")["strength"]
+
+
+def _stranger(edit: str) -> Value:
+    return lambda seed: _of(seed, "edits")["stranger"][_edit_name(seed, edit)]
+
+
+def _carried(seed: Seed) -> float:
+    """The share of the loss in dB beyond noise that another autoencoder suffers."""
+    found = _of(seed, "transfer")
+    lost = {of: found["gauss"] - found["pca_minus"][of] for of in ("own", "other")}
+    return lost["other"] / lost["own"]
+
+
+def _signs(seed: Seed) -> float:
+    return _of(seed, "losses")["signs"][-1]
+
+
+def _own_over_floor(seed: Seed) -> float:
+    found = _of(seed, "perturbations")
+    return found["sets"]["pca_minus"]["ncc_own"] - found["floor"]["ncc_own"]
+
+
+def _rivals_judged(seed: Seed) -> float:
+    return min(_sets(name, "judged")(seed) for name in RIVALS)
+
+
+_claim = functools.partial(claim, "14_posterior_collapse")
+_psnr = functools.partial(_sets, measure="psnr")
+RECONSTRUCTS = Condition("PSNR of a clean reconstruction", _psnr("clean"), ">=", 25)
+EDITS = {"shift": "class shift", "strength": "diffusion"}
+
+
+def _edits_work(edit: str) -> Condition:
+    what = f"{EDITS[edit]}: clean edits taken for the target"
+    return Condition(what, _edit("clean", edit, "target"), ">=", 0.5)
+
+
+def _target(name: str, edit: str) -> Condition:
+    return Condition(
+        f"{EDITS[edit]}: taken for the target, over clean",
+        _ratio(_edit(name, edit, "target"), _edit("clean", edit, "target")),
+        "<=",
+        0.5,
+        lambda seed: 1.0,
+        neutral=1,
+    )
+
+
+CLAIMS = (
+    _claim(
+        "G1",
+        "the posterior mean goes to 0",
+        "PCA− concentrates the posterior mean at 0.",
+        "Guo et al., concentration collapse",
+        Condition(
+            "length of the mean, over clean",
+            _over_clean("pca_minus", "length"),
+            "<=",
+            0.5,
+            _over_clean("gauss", "length"),
+            neutral=1,
+        ),
+    ),
+    _claim(
+        "G2",
+        "the reconstruction is destroyed",
+        "PCA− destroys the reconstruction, and does not merely make it noisy.",
+        "Guo et al., figures",
+        Condition(
+            "PSNR under noise − under PCA−", _less(_psnr("gauss"), _psnr("pca_minus")), ">=", 5
+        ),
+        premises=(RECONSTRUCTS,),
+    ),
+    _claim(
+        "G3",
+        "descent is what destroys",
+        "Of both directions of the loss it is descent that destroys.",
+        "Guo et al., objectives 1 and 2",
+        Condition(
+            "PSNR: PCA− − its ascent", _less(_psnr("pca_minus"), _psnr("minus_up")), "<=", 0
+        ),
+        Condition("PSNR: PCA− − PCA+", _less(_psnr("pca_minus"), _psnr("pca_plus")), "<=", 0),
+        premises=(RECONSTRUCTS,),
+    ),
+    _claim(
+        "G4",
+        "a posterior collapse",
+        "The posterior of an attacked image collapses to the prior.",
+        "Guo et al., title",
+        Condition(
+            "KL to the prior, over clean", _over_clean("pca_minus", "kl"), "<=", 0.1, neutral=1
+        ),
+    ),
+    _claim(
+        "G5",
+        "the edit is another one",
+        "The edit of a protected image is far from that of the image: no nearer than that of "
+        "another image of the class.",
+        "Guo et al., objective 2",
+        *(
+            Condition(
+                f"{words}: PSNR to the clean edit − a stranger's",
+                _less(_edit("pca_minus", edit, "clean_edit"), _stranger(edit)),
+                "<=",
+                0,
+            )
+            for edit, words in EDITS.items()
+        ),
+        premises=tuple(map(_edits_work, EDITS)),
+    ),
+    _claim(
+        "G6",
+        "editing is prevented",
+        "A protected image cannot be edited: it becomes the target at most half as often.",
+        "Guo et al., abstract",
+        *(_target("pca_minus", edit) for edit in EDITS),
+        premises=tuple(map(_edits_work, EDITS)),
+    ),
+    _claim(
+        "G7",
+        "PCA+ keeps the original",
+        "After PCA+ the edit stays with the original.",
+        "Guo et al., objective 1",
+        *(_target("pca_plus", edit) for edit in EDITS),
+        *(
+            Condition(
+                f"{words}: PSNR of the edit to the original, PCA+ − clean",
+                _less(_edit("pca_plus", edit, "original"), _edit("clean", edit, "original")),
+                ">=",
+                0,
+            )
+            for edit, words in EDITS.items()
+        ),
+        premises=tuple(map(_edits_work, EDITS)),
+    ),
+    _claim(
+        "G8",
+        "better than earlier protections",
+        "PCA− destroys more than earlier attacks on the encoder.",
+        "Guo et al., comparison",
+        *(
+            Condition(f"PSNR: PCA− − {words}", _less(_psnr("pca_minus"), _psnr(name)), "<=", -0.3)
+            for name, words in RIVALS.items()
+        ),
+        Condition(
+            "still taken for its class: PCA− − the least of these",
+            _less(_sets("pca_minus", "judged"), _rivals_judged),
+            "<=",
+            -0.05,
+        ),
+        premises=(RECONSTRUCTS,),
+    ),
+    _claim(
+        "G9",
+        "it transfers",
+        "An attack made on one autoencoder destroys the reconstruction of another.",
+        "Guo et al., abstract",
+        Condition(
+            "share of the loss beyond noise that carries over",
+            _carried,
+            ">=",
+            0.5,
+            lambda seed: 0.0,
+        ),
+        premises=(RECONSTRUCTS,),
+    ),
+    _claim(
+        "G10",
+        "all classes go to one point",
+        "Posterior means of all classes go to one point, and nothing is left of their order.",
+        "ours",
+        Condition("Tr Σ_B, over clean", _over_clean("pca_minus", "between"), "<=", 0.1, neutral=1),
+        Condition("NCC with own centres − that of noise", _own_over_floor, "<=", 0.05),
+        premises=(
+            Condition(
+                "clean NCC with own centres, over that of noise",
+                lambda seed: (
+                    _sets("clean", "ncc_own")(seed)
+                    / _of(seed, "perturbations")["floor"]["ncc_own"]
+                ),
+                ">=",
+                1.5,
+            ),
+        ),
+    ),
+    _claim(
+        "G11",
+        "an earlier attack under another name",
+        "PCA− is PhotoGuard's attack on the encoder with target 0.",
+        "ours",
+        Condition("signs of the gradient that agree", _signs, ">=", 0.99, lambda seed: 0.5),
+        Condition(
+            "PSNR: |PCA− − descent to 0|",
+            lambda seed: abs(_less(_psnr("pca_minus"), _psnr("zero"))(seed)),
+            "<=",
+            0.3,
+        ),
+    ),
+)

@@ -1,0 +1,208 @@
+"""What the chapter on posterior collapse says of its results, whichever way they turn out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from rnc.neighbours.posterior_collapse.attacks import TITLES
+from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
+from rnc.study.findings import Text
+from rnc.study.findings.finding import NOTHING, span
+
+SAME = 0.3  # dB
+POINTS = 0.05  # of a share
+DESTROYED = 5  # dB under noise
+
+
+def _over_seeds(found: list[dict], value: Callable[[dict], float]) -> np.ndarray:
+    return np.array([value(of) for of in found])
+
+
+def _sets(measured: dict, name: str, measure: str) -> np.ndarray:
+    return _over_seeds(measured["perturbations"], lambda of: of["sets"][name][measure])
+
+
+def on_posteriors(measured: dict) -> Text:
+    """What becomes of mean, variance and KL."""
+    length, kl = (
+        _sets(measured, "pca_minus", name) / _sets(measured, "clean", name)
+        for name in ("length", "kl")
+    )
+    logs = [_sets(measured, name, "logvar") for name in ("clean", "pca_minus")]
+    said = (
+        "That is a posterior collapse."
+        if max(kl) <= 0.1
+        else "A posterior collapse would take it to 0: this is none at every seed."
+        if min(kl) <= 0.1
+        else "A posterior collapse would take it to 0: this is none."
+    )
+    return Text(
+        f"PCA− leaves {span(length, '.2f')} of the length of the mean; the mean log variance is "
+        f"{span(logs[1], '.1f')}, clean {span(logs[0], '.1f')}; and {span(kl, '.0%')} of the KL "
+        f"divergence from the prior is left. {said}"
+    )
+
+
+def on_loss(measured: dict) -> Text:
+    """How much of the loss is its mean term, and what is left of the difference from descent to
+    0."""
+    found = measured["losses"]
+    signs = _over_seeds(found, lambda of: of["signs"][-1])
+    variance = found[0]["v"][-1]
+    terms = np.array([of["gradients"][-1] for of in found])
+    apart = abs(_sets(measured, "pca_minus", "psnr") - _sets(measured, "zero", "psnr"))
+    same = "are the same attack" if max(apart) <= SAME else "end in different images"
+    return Text(
+        f"At v = {variance:g} the gradient of the mean term is {span(terms[:, 0], '.0e')} long, "
+        f"that of the variance {span(terms[:, 1], '.0e')}, of the logarithm "
+        f"{span(terms[:, 2], '.0e')}; {span(signs, '.2%')} of the pixels have the sign of the "
+        f"gradient of the squared mean alone. Reconstructions differ by "
+        f"{span(apart, '.2f')} dB from those of descent to 0: the two {same}."
+    )
+
+
+def on_reconstruction(measured: dict) -> Text:
+    """What each perturbation costs."""
+    parts = [
+        f"{title} {span(_sets(measured, name, 'psnr'), '.1f')} dB "
+        f"({span(_sets(measured, name, 'judged'), '.0%')} still their class)"
+        for name, title in TITLES.items()
+    ]
+    minus = _sets(measured, "pca_minus", "psnr")
+    lost = _sets(measured, "gauss", "psnr") - minus
+    verb = "destroys" if min(lost) >= DESTROYED else "harms" if min(lost) > 0 else "does not harm"
+    worse = [
+        title
+        for name, title in TITLES.items()
+        if name not in ("pca_minus", "clean", "gauss")
+        and max(_sets(measured, name, "psnr") - minus) < -SAME
+    ]
+    said = f"Lower than PCA− at every seed: {', '.join(worse) if worse else 'none'}."
+    test = _over_seeds(measured["perturbations"], lambda of: of["test"]["pca_minus"]["psnr"])
+    return Text(
+        f"{', '.join(parts)}. PCA− {verb} reconstructions: {span(lost, '.1f')} dB less than noise "
+        f"leaves (test images: {span(test, '.1f')} dB). {said}"
+    )
+
+
+def on_geometry(measured: dict) -> Text:
+    """How far classes shrink, and from which radius nothing is left of their order."""
+    found, swept = measured["perturbations"], measured["radii"]
+    shrunk = _sets(measured, "clean", "scatter") / _sets(measured, "pca_minus", "scatter")
+    between = _sets(measured, "clean", "between") / _sets(measured, "pca_minus", "between")
+    own = _sets(measured, "pca_minus", "ncc_own")
+    floor = found[0]["floor"]["ncc_own"]
+    lost = [_lost_at(of, floor) for of in swept]
+    gone = [eps for eps in lost if eps is not None]
+    if not gone:
+        said = "at no radius of the sweep is it that of noise"
+    else:
+        said = f"it is that of noise from {span(gone, 'g')}/255 on"
+        if len(gone) < len(lost):
+            said += f" at {len(gone)} of {len(lost)} seeds"
+    small = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["nc1"])
+    small /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["nc1"])
+    less = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["between"])
+    less /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["between"])
+    return Text(
+        f"Under PCA− posterior means scatter {span(shrunk, '.0f')} times less, and Tr Σ_B falls "
+        f"{span(between, '.0f')}-fold. Centres of their own still sort {span(own, '.0%')} of them "
+        f"(noise {floor:.0%}); {said}. At {swept[0]['radii'][1]:g}/255 NC1 is "
+        f"{span(small, '.2f')} times what it was, while Tr Σ_B is {span(less, '.1f')} times "
+        "smaller."
+    )
+
+
+def _lost_at(found: dict, floor: float) -> float | None:
+    """The least radius from which on the classes are sorted no better than noise."""
+    order = [of["ncc_own"] <= floor + POINTS for of in found["sets"]["pca_minus"]]
+    beyond = [all(order[number:]) for number in range(len(order))]
+    return found["radii"][beyond.index(True)] if any(beyond) else None
+
+
+def on_edits(measured: dict) -> Text:
+    """Whether edits succeed, and of whom they are."""
+    found = measured["edits"]
+    lines = []
+    for edit, words in _edit_names(found):
+        clean, minus, plus = (
+            _edits(found, name, edit, "target") for name in ("clean", "pca_minus", "pca_plus")
+        )
+        own = _edits(found, "pca_minus", edit, "own")
+        verb = _prevented(minus / clean)
+        lines.append(
+            f"{words}: {span(clean, '.0%')} of clean edits are taken for the target, "
+            f"after PCA− {span(minus, '.0%')}, after PCA+ "
+            f"{span(plus, '.0%')}, so that PCA− {verb}; of PCA−'s edits "
+            f"{span(own, '.0%')} are still nearest to that of the very image"
+        )
+    text = "; ".join(lines)
+    return Text(f"{text[0].upper()}{text[1:]}.")
+
+
+def _edits(found: list[dict], name: str, edit: str, measure: str) -> np.ndarray:
+    return _over_seeds(found, lambda of: of["sets"][name][edit][measure])
+
+
+def _prevented(ratio: Iterable[float]) -> str:
+    if max(ratio) <= 0.5:
+        return "prevents the edit"
+    return "prevents it at some seeds" if min(ratio) <= 0.5 else "does not prevent the edit"
+
+
+def _edit_names(found: list[dict]) -> list[tuple[str, str]]:
+    strength = found[0]["strength"]
+    return [("shift", "shift"), (strength, f"diffusion to {strength}")]
+
+
+def on_purification(measured: dict) -> Text:
+    """What undoes the perturbation."""
+    found = measured["purified"]
+    minus = {
+        name: _over_seeds(found, lambda of, n=name: of["pca_minus"][n]["psnr"])
+        for name in PURIFICATIONS
+    }
+    parts = [
+        f"{PURIFICATIONS[name][0]} {span(values, '.1f')} dB" for name, values in minus.items()
+    ]
+    gained = {name: min(values - minus["none"]) for name, values in minus.items()}
+    helps = [PURIFICATIONS[name][0] for name, gain in gained.items() if gain >= 1]
+    said = f"At least 1 dB is won back by {', '.join(helps)}" if helps else "None wins back 1 dB"
+    return Text(f"PCA− {', '.join(parts)}. {said}.")
+
+
+def on_transfer(measured: dict) -> Text:
+    """What another autoencoder sees of an attack."""
+    found = measured["transfer"]
+    noise = _over_seeds(found, lambda of: of["gauss"])
+    own, other = (
+        _over_seeds(found, lambda of, k=key: of["pca_minus"][k]) for key in ("own", "other")
+    )
+    share = (noise - other) / (noise - own)
+    said = "carries over" if min(share) >= 0.5 else "does not carry over"
+    return Text(
+        f"Images of PCA− made on the autoencoder of another seed: {span(other, '.1f')} dB, made "
+        f"on the own {span(own, '.1f')} dB, noise {span(noise, '.1f')} dB. Of the loss beyond "
+        f"noise {span(share, '.0%')} are left: the attack {said}."
+    )
+
+
+def on_cifar10(found: dict | None) -> Text:
+    """Whether the same happens on CIFAR-10."""
+    if found is None:
+        return Text(NOTHING)
+    sets = found["sets"]
+    clean, noise, minus = (sets[name] for name in ("clean", "gauss", "pca_minus"))
+    lost = noise["psnr"] - minus["psnr"]
+    same = lost >= DESTROYED and minus["length"] <= clean["length"] / 2
+    said = "as on the digits" if same else "it does not work here as on the digits"
+    return Text(
+        "A wider autoencoder of 1,000 images of CIFAR-10, 64 latent numbers, one seed, from a "
+        f"record: reconstructions have {clean['psnr']:.1f} dB, under noise {noise['psnr']:.1f}, "
+        f"under PCA− {minus['psnr']:.1f} and through the decoder {sets['decoded']['psnr']:.1f}; "
+        f"the mean keeps {minus['length'] / clean['length']:.0%} of its length, and scatter falls "
+        f"from {clean['scatter']:.0f} to {minus['scatter']:.0f}: {said}. Its reconstructions are "
+        "poor to begin with."
+    )
