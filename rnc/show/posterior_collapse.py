@@ -13,16 +13,16 @@ from rnc.neighbours.posterior_collapse.experiments import DRAWN
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
 from rnc.show.plots import GREY, PALETTE, styled
 
-COLOURS = {
-    "clean": GREY,
-    "gauss": "#000000",
+COLOURS = {  # PCA- and descent to 0 are one attack but for their name
+    "clean": "#000000",
+    "gauss": GREY,
     "pca_minus": PALETTE[5],
     "pca_plus": PALETTE[4],
-    "minus_up": PALETTE[1],
-    "zero": PALETTE[0],
-    "grey": PALETTE[2],
-    "away": PALETTE[3],
-    "decoded": GREY,
+    "minus_up": PALETTE[4],
+    "zero": PALETTE[5],
+    "grey": PALETTE[0],
+    "away": PALETTE[2],
+    "decoded": PALETTE[3],
 }
 DIFFERENCE = 10  # times, about mid-grey
 CLASSES = plt.get_cmap("tab10")
@@ -40,10 +40,10 @@ def pictures(measured: dict) -> Figure:
     count = len(DRAWN)
     titles = (
         "image",
-        f"change × {DIFFERENCE}",
+        f"change\n× {DIFFERENCE}",
         "decoded",
         "shift",
-        f"diffusion {found['strength']}",
+        f"diffusion\n{found['strength']}",
     )
     columns = len(titles)
     figure, axes = plt.subplots(
@@ -58,40 +58,59 @@ def pictures(measured: dict) -> Figure:
     for row, (name, images) in zip(axes, sheet.items(), strict=True):
         image, decoded, shift, diffusion = images.unflatten(0, (-1, count))
         change = (0.5 + DIFFERENCE * (image - original)).clamp(0, 1)
-        row[0].text(-0.15, 0.5, TITLES[name], ha="right", va="center", transform=row[0].transAxes)
+        row[0].text(
+            -0.1,
+            0.5,
+            TITLES[name],
+            fontsize=8.5,
+            ha="right",
+            va="center",
+            transform=row[0].transAxes,
+        )
         for number in range(count):
             parts = (image, change, decoded, shift, diffusion)
             for column, (part, title) in enumerate(zip(parts, titles, strict=True)):
                 axis = row[number * (columns + 1) + column]
                 axis.imshow(part[number].permute(1, 2, 0).numpy(), interpolation="nearest")
                 if name == "clean":
-                    axis.set_title(title.replace(" ", "\n"), fontsize=7.5)
+                    axis.set_title(title, fontsize=7.5)
     return figure
 
 
 @styled
 def plane(measured: dict) -> Figure:
     """Posterior means under PCA- on the first two principal axes of the clean ones, at the first
-    seed, a panel for each radius, a colour for each class."""
+    seed, a column for each radius, a colour for each class: on one scale (top), and each on its
+    own, with the means of the classes (bottom)."""
     found = measured["radii"][0]
     shown = [number for number, eps in enumerate(found["radii"]) if eps != 4]
     labels = np.array(found["labels"])
-    limit = 1.05 * np.abs(found["plane"][0]).max()
-    figure, axes = plt.subplots(1, len(shown), figsize=(6.4, 2.1), sharex=True, sharey=True)
-    for axis, number in zip(axes, shown, strict=True):
+    most = 1.05 * np.abs(found["plane"][0]).max()
+    figure, axes = plt.subplots(2, len(shown), figsize=(6.4, 3.6))
+    for column, number in zip(axes.T, shown, strict=True):
         points = np.array(found["plane"][number])
+        centre = points.mean(0)
+        own = 1.05 * np.abs(points - centre).max()
+        for axis, middle, limit in zip(column, (0 * centre, centre), (most, own), strict=True):
+            for c in np.unique(labels):
+                axis.plot(*points[labels == c].T, ".", color=CLASSES(c), markersize=3)
+            for low, high, bounds in zip(
+                middle - limit, middle + limit, (axis.set_xlim, axis.set_ylim), strict=True
+            ):
+                bounds(low, high)
+            axis.set_aspect("equal")
+            axis.set_xticks([])
+            axis.set_yticks([])
         for c in np.unique(labels):
-            own = points[labels == c]
-            axis.plot(*own.T, ".", color=CLASSES(c), markersize=3)
-            axis.annotate(
-                str(c), own.mean(0), ha="center", va="center", color=CLASSES(c), weight="bold"
+            place = points[labels == c].mean(0)
+            column[1].annotate(
+                str(c), place, ha="center", va="center", color=CLASSES(c), weight="bold"
             )
         eps = found["radii"][number]
-        axis.set_title(f"ε = {eps:g}/255" if eps else "clean")
-        axis.set_xlim(-limit, limit)
-        axis.set_ylim(-limit, limit)
-        axis.set_aspect("equal")
-    figure.supxlabel("principal axes of clean posterior means", fontsize=9)
+        column[0].set_title(f"ε = {eps:g}/255" if eps else "clean")
+        column[1].set_xlabel(f"{most / own:.0f} times enlarged" if eps else "", fontsize=8.5)
+    axes[0, 0].set_ylabel("one scale")
+    axes[1, 0].set_ylabel("own scale")
     return figure
 
 
@@ -111,6 +130,9 @@ def geometry(measured: dict) -> Figure:
             axis.set_ylim(0, 1.03)
         else:
             axis.set_yscale("log")
+        if measure == "nc1":
+            axis.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
+            axis.minorticks_off()
         if measure != "between":
             axis.axhline(floor[measure], color=GREY, linestyle=":")
             axis.annotate("noise alone", (0, floor[measure]), color=GREY, fontsize=8, va="bottom")
@@ -131,7 +153,7 @@ def reconstructions(measured: dict) -> Figure:
         _swept(left, measured, name, "psnr")
         _name(left, measured, name, "psnr")
     left.set_xlabel("ε (1/255)")
-    left.set_title("decoded: PSNR (dB)")
+    left.set_title("reconstructions: PSNR (dB)")
     names = list(TITLES)
     for axis, measure in ((middle, "psnr"), (right, "judged")):
         for height, name in enumerate(names):
@@ -152,7 +174,11 @@ def edits(measured: dict) -> Figure:
     that are nearest to the clean edit of the very image; a dot for each seed."""
     found = measured["edits"]
     kinds = list(found[0]["sets"]["clean"])
-    titles = {"target": "taken for the target", "source": "for the source", "own": "of the image"}
+    titles = {
+        "target": "taken for the target",
+        "source": "for the source",
+        "own": "of the very image",
+    }
     names = list(found[0]["sets"])
     figure, axes = plt.subplots(
         len(kinds), len(titles), figsize=(6.4, 1.15 * len(kinds) + 0.8), sharex=True, sharey=True
@@ -180,7 +206,7 @@ def variances(measured: dict) -> Figure:
     for axis, measure, title in zip(
         axes,
         ("signs", "psnr"),
-        ("signs of the mean term alone", "decoded: PSNR (dB)"),
+        ("signs of the mean term alone", "PSNR (dB)"),
         strict=True,
     ):
         values = np.array([of[measure][:-1] for of in measured["losses"]])
@@ -208,7 +234,8 @@ def purification(measured: dict) -> Figure:
                 )
     axis.set_yticks(range(len(PURIFICATIONS)), [title for title, _ in PURIFICATIONS.values()])
     axis.set_ylim(len(PURIFICATIONS) - 0.5, -1)
-    axis.set_xlabel("decoded: PSNR (dB)")
+    axis.set_xlabel("PSNR of the reconstruction (dB)")
+    axis.margins(x=0.1)
     return figure
 
 
@@ -221,13 +248,15 @@ def _values(measured: dict, name: str, measure: str, over_clean: bool = False) -
 def _swept(axis: Axes, measured: dict, name: str, measure: str, over_clean=False) -> None:
     values = _values(measured, name, measure, over_clean)
     _band(axis, measured["radii"][0]["radii"], values, COLOURS[name])
+    axis.set_xticks([0, 8, 16, 32])
 
 
 def _name(axis: Axes, measured: dict, name: str, measure: str, over_clean=False) -> None:
-    """The name of a line at its end, above it."""
+    """The name of a line, beyond its end."""
     end = _values(measured, name, measure, over_clean).mean(0)[-1]
-    place = (measured["radii"][0]["radii"][-1], end)
-    axis.annotate(TITLES[name], place, ha="right", va="bottom", color=COLOURS[name])
+    last = measured["radii"][0]["radii"][-1]
+    axis.annotate(f" {TITLES[name]}", (last, end), va="center", color=COLOURS[name])
+    axis.set_xlim(right=1.4 * last)
 
 
 def _band(axis: Axes, x, values: np.ndarray, colour) -> None:

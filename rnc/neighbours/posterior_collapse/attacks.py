@@ -120,7 +120,7 @@ ATTACKS = {
     # a shift of the latent, any way (EditShield)
     "away": Attack("away", _mean_towards(lambda vae, x: vae.encode(x)[0], 1), random_start=True),
     # needs the decoder
-    "decoded": Attack("decoded", _decoded),
+    "decoded": Attack("decoder", _decoded),
 }
 TITLES = {"clean": "clean", "gauss": "noise"} | {k: a.title for k, a in ATTACKS.items()}
 

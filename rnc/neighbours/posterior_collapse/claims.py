@@ -9,6 +9,7 @@ size, and an edit with that of another image of the class.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 from rnc.neighbours.neighbour import Seed, claim
@@ -27,7 +28,8 @@ def _sets(name: str, measure: str) -> Value:
 
 
 def _ratio(a: Value, b: Value) -> Value:
-    return lambda seed: a(seed) / b(seed)
+    """Not a number where the second is 0."""
+    return lambda seed: a(seed) / b(seed) if b(seed) else math.nan
 
 
 def _less(a: Value, b: Value) -> Value:

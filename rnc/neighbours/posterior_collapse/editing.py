@@ -68,7 +68,7 @@ class Denoiser(nn.Module):
         return self.leave(h)
 
 
-def train_denoiser(latents: Tensor, y: Tensor, seed: int, steps: int = STEPS) -> Denoiser:
+def train_denoiser(latents: Tensor, y: Tensor, seed: int, steps: int) -> Denoiser:
     """A denoiser of latents, N x ..., of classes y, N."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -199,7 +199,7 @@ def edits(settings: Settings, seed: int) -> dict:
     scene = Scene(settings, seed)
     x, y, classes = scene.x, scene.y, len(scene.centres)
     target = (y + 1) % classes
-    denoiser = editing.train_denoiser(scene.mean, scene.all_y, seed)
+    denoiser = editing.train_denoiser(scene.mean, scene.all_y, seed, editing.STEPS)
     strengths = sorted({*STRENGTHS, settings.strength})
     drawn = torch.tensor([int((y == c).nonzero()[0]) for c in DRAWN])
 
