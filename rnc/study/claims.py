@@ -364,6 +364,16 @@ def _off_length(group: str) -> Value:
     return lambda seed: mean(abs(seed[ST.title].changed(group, "length") - 1))
 
 
+def _as_many_scattered(group: str) -> Value:
+    """NC1 by predicted label of as many points that scatter in the span of the clean means."""
+
+    def value(seed: Seed) -> float:
+        points, classes, _ = _count(ST, seed)
+        return nulls.scattered(round(points * _changed(group, "share")(seed)), classes)
+
+    return value
+
+
 def _of_scatter(seed: Seed) -> float:
     """NC1 by predicted label of the points that leapt, over that of scatter."""
     leapt, scatter = (_changed(group, "nc1")(seed) for group in ("pgd", "scatter_in_span"))
@@ -611,7 +621,7 @@ CLAIMS = (
                 _changed("targeted", "nc1"),
                 "<=",
                 1,
-                _changed("scatter_in_span", "nc1"),
+                _as_many_scattered("targeted"),
             ),
             Condition(
                 "targeted angle less untargeted, the same share",
