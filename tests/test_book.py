@@ -36,7 +36,11 @@ def test_buttons_appear_with_the_address_of_the_repository():
             'preset = "paper"\nepochs = 100',
             "measured on 1000 points per class; seed 1. Differs from the paper in epochs",
         ),
-        ("08_cifar10", "", "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; PGD-10"),
+        (
+            "08_cifar10",
+            "",
+            "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs (640 updates)",
+        ),
         ("08_cifar10", "", "Differs from the paper in number of images, width, epochs"),
         ("10_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255, α = 2/255."),
     ],

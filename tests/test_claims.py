@@ -240,6 +240,21 @@ def test_the_null_of_targeted_points_is_that_of_as_many(records):
     assert verdict.nulls[2, 0] == nulls.scattered(round(0.05 * points), 10)
 
 
+def test_a_strain_is_above_one_where_a_value_fails():
+    def of(relation, bound, neutral=0.0):
+        return Condition("angle", lambda seed: 0.0, relation, bound, neutral=neutral)
+
+    assert of("<=", 0.1).strain(0.05) == pytest.approx(0.5)
+    assert of("<=", 0.1).strain(-0.05) == 0
+    assert of(">=", 0.1).strain(0.05) == pytest.approx(2)
+    assert of(">=", 0.1).strain(-0.05) == np.inf
+    assert of("<=", -0.8).strain(-0.4) == pytest.approx(2)
+    assert of("<=", -0.8).strain(0.4) == np.inf
+    assert of("<=", 2, neutral=1).strain(1.5) == pytest.approx(0.5)
+    assert np.isnan(of(">=", 0).strain(1.0))
+    assert np.isnan(of("<=", 1).strain(np.nan))
+
+
 def test_within_the_bound_is_not_enough_where_chance_gives_as_much():
     few = Condition("angle", lambda seed: 0.0, "<=", 0.1)
     assert few.holds(0.08)

@@ -77,6 +77,17 @@ class Condition:
         within = {"<=": operator.le, ">=": operator.ge}[self.relation](value, bound)
         return within and (math.isnan(null) or self.better(value, null))
 
+    def strain(self, value: float) -> float:
+        """A value as a multiple of the bound that is above 1 where it fails, both reckoned from
+        the neutral value; nan where they cannot be compared so, as for a bound of 0."""
+        bound, value = self.bound - self.neutral, value - self.neutral
+        if not bound or math.isnan(value):
+            return math.nan
+        share = max(value / bound, 0.0)
+        if (self.relation == "<=") == (bound > 0):
+            return share
+        return 1 / share if share else math.inf
+
     def better(self, value: float, null: float) -> bool:
         """Whether a value is further in the claim's direction than its null."""
         return {"<=": operator.lt, ">=": operator.gt}[self.relation](value, null)
