@@ -30,6 +30,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from rnc.errors import UserError
+from rnc.neighbours import NEIGHBOURS
 from rnc.show import explorer, plots, tables
 from rnc.study import findings
 from rnc.study.data import DATASETS
@@ -207,8 +208,11 @@ def _fragments(study: Study) -> dict[str, str]:
     """Parts of pages that are made from records: name of a file to HTML."""
     found = scales(study)
     touched = explorer.simplex(records(study.first_seed(), "ST", "AT", "TRADES"))
+    defaults = [(neighbour, neighbour.settings()) for neighbour in NEIGHBOURS]
+    judged = [(one, one.judge(one.measure(chosen), chosen.seeds)) for one, chosen in defaults]
     return {
         "glance.html": tables.glance(found).html,
+        "neighbours.html": tables.neighbours(judged).html,
         "simplex.html": _touchable(touched),
         "cost.html": tables.costs(found).html,
     }
