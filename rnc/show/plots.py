@@ -162,10 +162,18 @@ def simplex(records: Records) -> Figure:
     the network sorts into a class that is not drawn is grey.
     """
     figure = plt.figure(figsize=(6.4, 3.3 * len(records)))
+    drawings = [seeds[0] for seeds in records.values()]
+    palette = class_colours(drawings)
+    frames = [
+        record.drawing["points"][record.radii.index(eps)]
+        for record in drawings
+        for eps in (0, record.evaluation.attack.eps)
+    ]
+    reach = max(0.9, 0.7 * np.linalg.norm(np.concatenate(frames), axis=1).max())  # of all panels
     for row, (method, (record, *_)) in enumerate(records.items()):
         drawn, radii = record.drawing, record.radii
         names = [record.classes[c] for c in drawn["classes"]]
-        palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
+        colours_of = [palette[c] for c in drawn["classes"]]
         shown = ((0, "clean"), (record.evaluation.attack.eps, "attacked"))
         for column, (eps, title) in enumerate(shown):
             axis = figure.add_subplot(
@@ -173,13 +181,19 @@ def simplex(records: Records) -> Figure:
             )
             at = radii.index(eps)
             inside = np.isin(drawn["predicted"][at], drawn["classes"])
-            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#cccccc")
+            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#b5b5b5")
             dots = np.array(drawn["points"][at])
-            _tetrahedron(axis, np.array(drawn["vertices"]), names)
+            _tetrahedron(axis, np.array(drawn["vertices"]), names, colours_of, reach)
             axis.scatter(*dots[~inside].T, c=colours[~inside], s=6, alpha=0.5, linewidth=0)
             axis.scatter(*dots[inside].T, c=colours[inside], s=14, alpha=0.85, linewidth=0)
             axis.set_title(f"{method}, {title}", color=_colour(method))
     return figure
+
+
+def class_colours(records: Iterable[Record]) -> dict[int, str]:
+    """A colour for each class that a network of some draws; the same whichever of them draw it."""
+    classes = sorted({c for record in records for c in record.drawing["classes"]})
+    return {c: PALETTE[number % len(PALETTE)] for number, c in enumerate(classes)}
 
 
 @styled
@@ -612,14 +626,20 @@ def _legend(figure: Figure, titles: Iterable[str], kinds: Iterable[str] = ()) ->
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
 
 
-def _tetrahedron(axis: Axes, vertices: np.ndarray, names: list[str]) -> None:
-    for i, (vertex, name, colour) in enumerate(zip(vertices, names, CLASS_COLOURS, strict=False)):
+def _tetrahedron(
+    axis: Axes,
+    vertices: np.ndarray,
+    names: list[str],
+    colours: Iterable[str] = CLASS_COLOURS,
+    reach: float = 0.9,
+) -> None:
+    for i, (vertex, name, colour) in enumerate(zip(vertices, names, colours, strict=False)):
         axis.plot(*np.stack([np.zeros(3), vertex]).T, color=colour, linewidth=2.5)
         axis.text(*(1.3 * vertex), name, ha="center", va="center", weight="bold", color=colour)
         for other in vertices[:i]:
             axis.plot(*np.stack([vertex, other]).T, color="#cccccc", linewidth=0.7)
     axis.set_axis_off()
-    axis.set_box_aspect((1, 1, 1))
+    axis.set_box_aspect((1, 1, 1), zoom=1.3)
     for setter in (axis.set_xlim, axis.set_ylim, axis.set_zlim):
-        setter(-0.9, 0.9)
+        setter(-reach, reach)
     axis.view_init(elev=14, azim=65)
