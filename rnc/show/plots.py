@@ -184,7 +184,7 @@ def simplex(records: Records) -> Figure:
             colours = np.where(inside, [palette[t] for t in drawn["true"]], "#b5b5b5")
             dots = np.array(drawn["points"][at])
             _tetrahedron(axis, np.array(drawn["vertices"]), names, colours_of, reach)
-            axis.scatter(*dots[~inside].T, c=colours[~inside], s=6, alpha=0.5, linewidth=0)
+            axis.scatter(*dots[~inside].T, c=colours[~inside], s=9, alpha=0.8, linewidth=0)
             axis.scatter(*dots[inside].T, c=colours[inside], s=14, alpha=0.85, linewidth=0)
             axis.set_title(f"{method}, {title}", color=_colour(method))
     return figure
@@ -639,7 +639,7 @@ def _tetrahedron(
         for other in vertices[:i]:
             axis.plot(*np.stack([vertex, other]).T, color="#cccccc", linewidth=0.7)
     axis.set_axis_off()
-    axis.set_box_aspect((1, 1, 1), zoom=1.3)
+    axis.set_box_aspect((1, 1, 1), zoom=1.12)
     for setter in (axis.set_xlim, axis.set_ylim, axis.set_zlim):
         setter(-reach, reach)
     axis.view_init(elev=14, azim=65)
