@@ -8,6 +8,7 @@ from rnc.neighbours.posterior_collapse.settings import Settings
 NEIGHBOUR = Neighbour(
     "14_posterior_collapse",
     "Guo et al. (2025)",
+    "an attack on an autoencoder that collapses its latents",
     Settings,
     (
         experiments.radii,
