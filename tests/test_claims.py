@@ -218,6 +218,43 @@ def test_nulls_are_what_random_features_give():
     assert nulls.nc2(10, 128)[1] == pytest.approx(0.07, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    ("classes", "mean"),
+    # of the half-line, and of a third of the plane: E r times the mean of cos over +-60 degrees
+    [(2, np.sqrt(2 / np.pi)), (3, np.sqrt(np.pi / 2) * np.sin(np.pi / 3) / (np.pi / 3))],
+)
+def test_scatter_sorted_by_a_simplex_is_as_diffuse_as_gaussian_sectors_are(classes, mean):
+    between = mean**2 / (classes - 1)  # per direction
+    expected = (1 - between) / between
+    assert nulls.scattered(20_000, classes) == pytest.approx(expected, rel=0.01)
+    assert np.isnan(nulls.scattered(0, classes))
+    assert np.isnan(nulls.scattered(1, classes))
+
+
+def test_the_null_of_targeted_points_is_that_of_as_many(records):
+    changed = records["ST"][0].measured["changed"]["values"]
+    changed["targeted"]["share"] = 0.05
+    changed["scatter_in_span"]["nc1"] = 1e9  # of another number of points
+    (verdict,) = judge(records, "C5")
+    points = records["ST"][0].per_class("predicted_counts").sum()
+    assert verdict.nulls[2, 0] == nulls.scattered(round(0.05 * points), 10)
+
+
+def test_a_strain_is_above_one_where_a_value_fails():
+    def of(relation, bound, neutral=0.0):
+        return Condition("angle", lambda seed: 0.0, relation, bound, neutral=neutral)
+
+    assert of("<=", 0.1).strain(0.05) == pytest.approx(0.5)
+    assert of("<=", 0.1).strain(-0.05) == 0
+    assert of(">=", 0.1).strain(0.05) == pytest.approx(2)
+    assert of(">=", 0.1).strain(-0.05) == np.inf
+    assert of("<=", -0.8).strain(-0.4) == pytest.approx(2)
+    assert of("<=", -0.8).strain(0.4) == np.inf
+    assert of("<=", 2, neutral=1).strain(1.5) == pytest.approx(0.5)
+    assert np.isnan(of(">=", 0).strain(1.0))
+    assert np.isnan(of("<=", 1).strain(np.nan))
+
+
 def test_within_the_bound_is_not_enough_where_chance_gives_as_much():
     few = Condition("angle", lambda seed: 0.0, "<=", 0.1)
     assert few.holds(0.08)

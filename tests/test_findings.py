@@ -11,7 +11,7 @@ from test_claims import BREAKS, GOOD, by_title, put, record, seed_of_all
 from rnc import say
 from rnc.study import folders, store
 from rnc.study.claims import judge
-from rnc.study.findings import FINDINGS, NOTHING, changes, summary
+from rnc.study.findings import FINDINGS, NOTHING, changes, drift, over_weights, summary
 from rnc.study.findings.beyond import value_at_loss
 from rnc.study.records import by_scale
 
@@ -303,6 +303,57 @@ def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     assert changes(judged, after) == "Verdicts change: C6 (holds → does not hold here)."
     del records["AT"]
     assert "Were not measured: C7 (AT collapses, attacked or not), C8 " in summary(judge(records))
+
+
+def weights(nc1, logits):
+    series = {}
+    for number, beta in enumerate((1, 3, 6)):
+        one = record("trades", GOOD, GOOD)
+        put(one, (END, "pgd", "nc1", -1), nc1[number])
+        put(one, (END, "pgd", "logit_norm"), [1.0, logits[number]])
+        put(one, (END, "pgd", "kl"), [0.0, 0.1])
+        series[beta] = {"TRADES": [one]}
+    return series
+
+
+@pytest.mark.parametrize(
+    ("nc1", "logits", "sentence"),
+    [
+        ([1, 2, 3], [9, 8, 7], "shorter are the logits and the further is the network"),
+        ([1, 3, 2], [9, 8, 7], "shorter are the logits; the network is not further"),
+        ([1, 2, 3], [9, 8, 8.5], "further is the network from collapse; its logits are not"),
+        ([1, 1.1, 1.2], [9, 8.9, 8.8], "Neither goes one way by more than a quarter"),
+    ],
+)
+def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sentence):
+    said = over_weights(weights(nc1, logits))
+    assert sentence in said
+    assert f"NC1 ends at {', '.join(f'{v:.3g}' for v in nc1)}, the length" in said
+    assert "for a weight β of 1, 3, 6 (1 seed)" in said
+
+
+def test_a_series_of_one_value_says_nothing():
+    series = weights([1, 2, 3], [9, 8, 7])
+    assert over_weights({1: series[1]}) == over_weights({1: {}, 3: {}}) == NOTHING
+    assert drift({1: by_title(*seed_of_all())}, "images") == NOTHING
+
+
+def test_a_drift_counts_tests_verdicts_and_what_luck_gives():
+    series = {size: by_title(*seed_of_all()) for size in (25, 50, 100)}
+    for size, nc3 in ((25, 0.1), (50, 0.15), (100, 0.3)):  # bound 0.2: towards failing
+        put(series[size]["ST"][0], (END, "clean", "nc3", -1), nc3)
+    for size, nc1 in ((25, 0.8), (50, 0.7), (100, 0.6)):
+        put(series[size]["ST"][0], ("changed", "targeted", "nc1"), nc1)
+    said = drift(series, "images of each class")
+    tests = sum(len(v.claim.conditions) for v in judge(series[25]))
+    assert said.startswith(f"From 25 to 100 images of each class, {tests} values are compared.")
+    assert f"luck, {tests / 6:.1f} would rise at every step" in said
+    assert "1 go towards failing at every step: 1 of C1." in said
+    assert "1 go away from failing at every step: 1 of C5." in said
+    assert "Verdicts change: C1 (holds → holds → partly)" in said
+    del series[50]["AT"]  # what was not measured everywhere is not compared
+    fewer = sum(len(v.claim.conditions) for v in judge(series[50]) if v.verdict != "not measured")
+    assert f" {fewer} values are compared" in drift(series, "images of each class")
 
 
 def test_every_finding_can_be_said_of_every_scale_of_the_book(monkeypatch):

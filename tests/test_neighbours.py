@@ -44,7 +44,9 @@ SMALL = claim(
     "nowhere",
     Condition("value", lambda seed: seed["drawn"][seed["number"]]["value"], "<=", 2),
 )
-NEIGHBOUR = Neighbour("99_nothing", "Nobody (2020)", Settings, (total, drawn), (SMALL,))
+NEIGHBOUR = Neighbour(
+    "99_nothing", "Nobody (2020)", "what is left", Settings, (total, drawn), (SMALL,)
+)
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_claims import by_title, put, seed_of_all
 
 from rnc.show import plots
 from rnc.study.methods import METHODS
@@ -65,6 +66,32 @@ def test_attacks_on_a_layer_stand_beside_those_on_the_output():
     assert shown == [[[0.5, 0.9], [0.5, 0.9], [0.1, 0.2]], [[0.5, 0.9]] * 3]
     assert [axis.get_title() for axis in axes] == ["ST", "AT"]
     assert {axis.get_lines()[2].get_linestyle() for axis in axes} == {":"}
+
+
+def test_against_a_setting_every_seed_has_a_dot_on_its_value():
+    series = {1: {"TRADES": [record([1, 3])]}, 6: {"TRADES": [record([1, 5]), record([1, 7])]}}
+    (axis,) = plots.over_setting(series, "β", ["nc2_angles"]).axes
+    line, *dots = [axis_line.get_xydata().tolist() for axis_line in axis.get_lines()]
+    assert line == [[1, 3], [6, 6]]
+    assert dots == [[[1, 3]], [[6, 5], [6, 7]]]
+
+
+def test_every_test_of_a_series_is_a_row_and_what_fails_is_hollow_and_outside():
+    series = {size: by_title(*seed_of_all()) for size in (25, 50)}
+    for size, nc3 in ((25, 0.1), (50, 0.4)):  # bound 0.2
+        put(series[size]["ST"][0], ("trajectory", "clean", "nc3", -1), nc3)
+    (axis,) = plots.drift(series, "images").axes
+    height = next(t.xy[1] for t in axis.texts if t.get_text() == "ST clean: NC3")
+    low, high = [
+        line
+        for line in axis.get_lines()
+        if line.get_marker() == "o" and line.get_ydata()[0] == height
+    ]
+    assert [low.get_xdata()[0], high.get_xdata()[0]] == [pytest.approx(0.5), pytest.approx(2)]
+    assert low.get_markerfacecolor() == low.get_color() == high.get_color() == plots.PALETTE[5]
+    assert high.get_markerfacecolor() == "white"
+    assert low.get_markersize() < high.get_markersize()
+    assert "Not drawn" in plots.drift({}, "images").texts[0].get_text()
 
 
 def test_methods_keep_their_colours_and_others_have_one():

@@ -111,7 +111,7 @@ def test_scales_are_grouped_by_every_setting_but_method_and_seed():
 def test_of_one_scale_the_name_says_no_more_than_it_needs():
     (name,) = by_scale(map(record, Study.of("cifar10-small").trainings()))
     assert name == (
-        "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs; "
+        "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs (640 updates); "
         "PGD-10, ℓ∞ ε = 8/255, α = 2/255; seed 1"
     )
 

@@ -257,8 +257,8 @@ def test_what_differs_from_the_paper_is_said_in_record_and_caption():
     assert differs["number of images"] == "500 training images per class (all)"
     assert "ε = 4/255, α = 1/255 (PGD-10, ℓ∞ ε = 8/255, α = 2/255)" in differs["training attack"]
     assert study.caption() == (
-        "Preset `paper`: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs; "
-        "PGD-10, ℓ∞ ε = 4/255, α = 1/255; seeds 1, 2, 3. "
+        "Preset `paper`: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs "
+        "(4,000 updates); PGD-10, ℓ∞ ε = 4/255, α = 1/255; seeds 1, 2, 3. "
         "Differs from the paper in number of images, width, epochs, training attack and "
         "evaluation attack."
     )
@@ -338,7 +338,10 @@ def test_a_caption_names_an_attack_that_is_not_the_papers():
 def test_a_caption_speaks_of_the_methods_that_a_figure_shows():
     study = Study.of()
     assert "130 (ST) or 65 (others) epochs" in study.caption()
-    assert "; 130 epochs; " in study.caption("st")
+    assert "; 130 epochs (520 updates); " in study.caption("st")
     assert "training attack" not in study.caption("st")
-    assert "; 65 epochs; " in study.caption("at", "trades")
+    assert "; 65 epochs (260 updates); " in study.caption("at", "trades")
     assert str(study) in study.caption()
+    assert "; 400 epochs (156,400 updates); " in Study.of("paper").caption()
+    own = replace(study.training("at"), dataset="imagefolder:images")
+    assert own.length == "65 epochs"  # how many images are there is not known yet

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from bs4 import BeautifulSoup
 from test_claims import BREAKS, by_title, put, seed_of_all
+from test_neighbours import NEIGHBOUR, SMALL
 
 from rnc.show import tables
 from rnc.study import claims
@@ -74,6 +75,18 @@ def test_a_glance_has_a_sign_beside_each_verdict_and_leads_to_its_chapter(found)
     assert "../notebooks/03_attacks.html#verdicts" in links
     assert page.text.count("◐") == 1  # C4
     assert page.text.count("–") == sum(claim.needs != CLAIMS[0].needs for claim in CLAIMS)
+
+
+def test_a_neighbour_has_a_row_with_its_verdicts_and_leads_to_its_chapter():
+    judged = NEIGHBOUR.judge({"drawn": [{"value": 1.0}, {"value": 3.0}]}, [0, 1])
+    page = soup(tables.neighbours([(NEIGHBOUR, judged)]))
+    (row,) = page.select("tbody tr")
+    assert row.a["href"] == "../notebooks/99_nothing.html#verdicts"
+    assert row.a.text == "Nobody (2020)"
+    assert "what is left" in row.text
+    (chip,) = row.select(".rnc-chip")
+    assert " ".join(chip.text.split()) == f"{SMALL.id} {judged[0].sign} 2"
+    assert chip["title"] == f"{SMALL.title}: {judged[0].at_seeds}"
 
 
 def test_costs_are_means_over_seeds():

@@ -6,7 +6,7 @@ def frames(settings): ...           # of all seeds at once
 @experiment(version=1, each_seed=True)
 def networks(settings, seed): ...   # of one seed
 
-NEIGHBOUR = Neighbour("11_deep_linear", "Dang et al. (2023)", Settings, (frames, ...), CLAIMS)
+NEIGHBOUR = Neighbour("11_deep_linear", "Dang et al.", ABOUT, Settings, (frames, ...), CLAIMS)
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Neighbour:
     Attributes:
         chapter: its notebook.
         paper: whose it is, and when.
+        about: what it asks, in a few words.
         settings: class of what a reader can change, with defaults and an attribute `seeds`.
         experiments: what is measured.
         claims: what is judged by it; see `claim`.
@@ -87,6 +88,7 @@ class Neighbour:
 
     chapter: str
     paper: str
+    about: str
     settings: type
     experiments: tuple[Experiment, ...]
     claims: tuple[Claim, ...]

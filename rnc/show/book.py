@@ -26,22 +26,20 @@ import yaml
 from nbclient import NotebookClient
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
-from plotly.graph_objects import Figure
-from plotly.offline import get_plotlyjs
 
 from rnc.errors import UserError
+from rnc.neighbours import NEIGHBOURS
 from rnc.show import explorer, plots, tables
 from rnc.study import findings
 from rnc.study.data import DATASETS
 from rnc.study.folders import CHECKOUT as ROOT
 from rnc.study.methods import METHODS
-from rnc.study.records import by_scale, records, scales, whole
+from rnc.study.records import Records, available, by_scale, records, scales, whole
 from rnc.study.settings import Study
 from rnc.study.store import published_records
 
 NOTEBOOKS = ROOT / "notebooks"
 SOURCE = ROOT / "_build" / "source"
-PLOTLY = "../_static/plotly.min.js"  # as seen from any page
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHECKED = "nbval-check-output"
 AT_A_TIME = 2
@@ -132,7 +130,6 @@ def _finish(html: Path) -> None:
     """Puts the scripts into the rendered book and takes out of its pages what it does not use."""
     # After the rendering: jupyter-book would load every script of _static on every page.
     shutil.copy(ROOT / "book" / "scripts" / "mathjax.js", html / "_static")
-    (html / "_static" / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         # jupyter-book declares the constants of thebe, which is not used, twice: a script error
@@ -206,31 +203,25 @@ def with_findings(readme: str) -> str:
 def _fragments(study: Study) -> dict[str, str]:
     """Parts of pages that are made from records: name of a file to HTML."""
     found = scales(study)
-    touched = explorer.simplex(records(study.first_seed(), "ST", "AT", "TRADES"))
+    defaults = [(neighbour, neighbour.settings()) for neighbour in NEIGHBOURS]
+    judged = [(one, one.judge(one.measure(chosen), chosen.seeds)) for one, chosen in defaults]
     return {
         "glance.html": tables.glance(found).html,
-        "simplex.html": _touchable(touched),
+        "neighbours.html": tables.neighbours(judged).html,
+        "simplex.html": explorer.simplex(_hero(study)).html,
         "cost.html": tables.costs(found).html,
     }
 
 
-def _touchable(figure: Figure) -> str:
-    """A figure of plotly as HTML that finds its script among the book's own files."""
-    html = figure.to_html(
-        include_plotlyjs=False,
-        full_html=False,
-        auto_play=False,
-        config={"responsive": True, "displayModeBar": False},
-    )
-    return (
-        f"<div class='rnc-touch'><script src='{PLOTLY}'></script>{html}"
-        "<noscript><style>.rnc-touch { display: none; }"
-        "figure.rnc-static { display: block !important; }</style></noscript></div>"
-    )
+def _hero(study: Study) -> Records:
+    """The networks on real images that were trained longest, or else the study's own."""
+    real = Study.of("cifar10-small", epochs=400, seeds="1")
+    found = available(real, "ST", "AT")
+    return found if len(found) == 2 else records(study.first_seed(), "ST", "AT")
 
 
 def _draw_hero(study: Study, folder: Path) -> None:
-    figure = plots.simplex(records(study.first_seed(), "ST", "AT"))
+    figure = plots.simplex(_hero(study))
     figure.savefig(folder / "simplex.png", dpi=110)
 
 
@@ -251,10 +242,6 @@ def _execute(path: Path, parameters: dict) -> None:
             tags.append("hide-cell")  # like the declared parameters above it
         if "figure" in cell.metadata.get("mystnb", {}) and "no-setting" not in tags:
             cell.metadata.mystnb.figure.caption += setting(cell)
-        for output in cell.get("outputs", []):
-            if drawn := output.get("data", {}).get("application/vnd.plotly.v1+json"):
-                drawn.pop("config", None)
-                output.data = {"text/html": _touchable(Figure(drawn))}
     nbformat.write(executed, place)
 
 

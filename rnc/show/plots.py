@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rnc.study.findings.series import Series, drifts, judged_series
 from rnc.study.methods import METHODS
 from rnc.study.record import NotMeasured, Record, mean
 from rnc.study.records import Records
@@ -161,10 +162,18 @@ def simplex(records: Records) -> Figure:
     the network sorts into a class that is not drawn is grey.
     """
     figure = plt.figure(figsize=(6.4, 3.3 * len(records)))
+    drawings = [seeds[0] for seeds in records.values()]
+    palette = class_colours(drawings)
+    frames = [
+        record.drawing["points"][record.radii.index(eps)]
+        for record in drawings
+        for eps in (0, record.evaluation.attack.eps)
+    ]
+    reach = max(0.9, 0.7 * np.linalg.norm(np.concatenate(frames), axis=1).max())  # of all panels
     for row, (method, (record, *_)) in enumerate(records.items()):
         drawn, radii = record.drawing, record.radii
         names = [record.classes[c] for c in drawn["classes"]]
-        palette = dict(zip(drawn["classes"], CLASS_COLOURS, strict=False))
+        colours_of = [palette[c] for c in drawn["classes"]]
         shown = ((0, "clean"), (record.evaluation.attack.eps, "attacked"))
         for column, (eps, title) in enumerate(shown):
             axis = figure.add_subplot(
@@ -172,13 +181,19 @@ def simplex(records: Records) -> Figure:
             )
             at = radii.index(eps)
             inside = np.isin(drawn["predicted"][at], drawn["classes"])
-            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#cccccc")
+            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#b5b5b5")
             dots = np.array(drawn["points"][at])
-            _tetrahedron(axis, np.array(drawn["vertices"]), names)
-            axis.scatter(*dots[~inside].T, c=colours[~inside], s=6, alpha=0.5, linewidth=0)
+            _tetrahedron(axis, np.array(drawn["vertices"]), names, colours_of, reach)
+            axis.scatter(*dots[~inside].T, c=colours[~inside], s=9, alpha=0.8, linewidth=0)
             axis.scatter(*dots[inside].T, c=colours[inside], s=14, alpha=0.85, linewidth=0)
             axis.set_title(f"{method}, {title}", color=_colour(method))
     return figure
+
+
+def class_colours(records: Iterable[Record]) -> dict[int, str]:
+    """A colour for each class that a network of some draws; the same whichever of them draw it."""
+    classes = sorted({c for record in records for c in record.drawing["classes"]})
+    return {c: PALETTE[number % len(PALETTE)] for number, c in enumerate(classes)}
 
 
 @styled
@@ -452,6 +467,95 @@ def early_layers(records: Records) -> Figure:
     return figure
 
 
+@styled
+def over_setting(series: Series, name: str, measures: Iterable[str] = ("nc1",)) -> Figure:
+    """Measures of attacked points at the end of training against a setting in which networks
+    differ: a panel per measure, a line per method, a dot per seed."""
+    measures = tuple(measures)
+    figure, axes = _grid(len(measures))
+    titles = {title: None for records in series.values() for title in records}
+    for axis, measure in zip(axes, measures, strict=True):
+        for title in titles:
+            ends = {
+                value: [record.end("pgd", measure) for record in records[title]]
+                for value, records in series.items()
+                if title in records
+            }
+            axis.plot(list(ends), [np.mean(v) for v in ends.values()], color=_colour(title))
+            for value, dots in ends.items():
+                axis.plot([value] * len(dots), dots, "o", color=_colour(title))
+        axis.set_title(MEASURES[measure][0])
+        axis.set_xlabel(name)
+        axis.set_xticks(list(series), [f"{value:g}" for value in series])
+        axis.margins(y=0.15)
+        axis.set_ylim(bottom=0)
+    _legend(figure, titles)
+    return figure
+
+
+@styled
+def drift(series: Series, unit: str) -> Figure:
+    """Every test of the claims that were measured at every value of a setting: its value as a
+    multiple of the bound, a dot for each value of the setting, the larger the greater the setting.
+
+    A dot is filled where the test is met, at every seed and better than chance too. Tests whose
+    bound is 0 are left out.
+    """
+    drawn = []  # from top to bottom, verdicts above their tests
+    for verdicts in judged_series(series):
+        claim, signs = verdicts[0].claim, "".join(verdict.sign for verdict in verdicts)
+        drawn.append((f"{claim.id} {claim.title} {signs}", None, None, 0))
+        for number, (condition, way) in enumerate(drifts(verdicts)):
+            strains = [condition.strain(verdict.values[number].mean()) for verdict in verdicts]
+            if not np.isnan(strains).any():
+                met = [verdict.meets(number) for verdict in verdicts]
+                drawn.append((condition.what, strains, met, way))
+    if not drawn:
+        raise NotMeasured("no claim was measured at every value")
+    colours = {1: PALETTE[5], 0: GREY, -1: PALETTE[4]}
+    low, high = 0.03, 30
+    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.21 * len(drawn)))
+    axis.axvspan(low / 2, 1, color="#009E73", alpha=0.1, linewidth=0)
+    axis.axvline(1, color=GREY, linewidth=1)
+    sizes = np.linspace(3, 7.5, len(series))
+    for height, (label, strains, met, way) in enumerate(drawn):
+        weight = "bold" if strains is None else "normal"
+        axis.annotate(
+            label,
+            (-0.02, height),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="center",
+            fontsize=8.5,
+            weight=weight,
+        )
+        if strains is None:
+            continue
+        shown, colour = np.clip(strains, low, high), colours[way]
+        axis.plot(shown, [height] * len(shown), "-", color=colour, linewidth=1, alpha=0.6)
+        for x, size, full in zip(shown, sizes, met, strict=True):
+            face = colour if full else "white"
+            axis.plot(x, height, "o", markersize=size, color=colour, markerfacecolor=face)
+    axis.set_xscale("log")
+    axis.set_xlim(low / 1.25, high * 1.25)
+    axis.set_xticks([0.03, 0.1, 0.3, 1, 3, 10, 30], ["≤ .03", ".1", ".3", "1", "3", "10", "≥ 30"])
+    axis.minorticks_off()
+    axis.set_ylim(len(drawn) - 0.4, -0.6)
+    axis.set_yticks([])
+    axis.grid(axis="y", visible=False)
+    axis.set_xlabel("multiple of the bound, shaded where it passes")
+    handles = [
+        Line2D([], [], color=GREY, marker="o", linestyle="", markersize=size, label=f"{value:g}")
+        for value, size in zip(series, sizes, strict=True)
+    ]
+    handles += [
+        Line2D([], [], color=colours[way], linewidth=3, label=label)
+        for way, label in ((1, "towards failing"), (-1, "away"), (0, "neither"))
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, title=unit)
+    return figure
+
+
 def _colour(title: str) -> str:
     """Of a method, or of a network of the reader's own."""
     return next((m.colour for m in METHODS.values() if m.title == title), OTHER)
@@ -522,14 +626,20 @@ def _legend(figure: Figure, titles: Iterable[str], kinds: Iterable[str] = ()) ->
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
 
 
-def _tetrahedron(axis: Axes, vertices: np.ndarray, names: list[str]) -> None:
-    for i, (vertex, name, colour) in enumerate(zip(vertices, names, CLASS_COLOURS, strict=False)):
+def _tetrahedron(
+    axis: Axes,
+    vertices: np.ndarray,
+    names: list[str],
+    colours: Iterable[str] = CLASS_COLOURS,
+    reach: float = 0.9,
+) -> None:
+    for i, (vertex, name, colour) in enumerate(zip(vertices, names, colours, strict=False)):
         axis.plot(*np.stack([np.zeros(3), vertex]).T, color=colour, linewidth=2.5)
         axis.text(*(1.3 * vertex), name, ha="center", va="center", weight="bold", color=colour)
         for other in vertices[:i]:
             axis.plot(*np.stack([vertex, other]).T, color="#cccccc", linewidth=0.7)
     axis.set_axis_off()
-    axis.set_box_aspect((1, 1, 1))
+    axis.set_box_aspect((1, 1, 1), zoom=1.12)
     for setter in (axis.set_xlim, axis.set_ylim, axis.set_zlim):
-        setter(-0.9, 0.9)
+        setter(-reach, reach)
     axis.view_init(elev=14, azim=65)

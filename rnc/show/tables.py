@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import jinja2
 import pandas as pd
 
+from rnc.neighbours.neighbour import Neighbour
 from rnc.study import cost
 from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
 from rnc.study.records import Records
@@ -59,6 +60,12 @@ def glance(found: dict[str, Records]) -> Table:
     # norm and radius are enough of an attack here
     short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name, count=1) for name in found]
     return table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
+
+
+def neighbours(judged: list[tuple[Neighbour, list[Verdict]]]) -> Table:
+    """A row for each neighbouring paper, linked to its chapter, with the verdicts on its claims;
+    for a page of the book in a folder beside that of the chapters."""
+    return table("neighbours.html", neighbours=judged)
 
 
 def checks(found: Records) -> pd.DataFrame:

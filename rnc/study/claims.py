@@ -77,6 +77,17 @@ class Condition:
         within = {"<=": operator.le, ">=": operator.ge}[self.relation](value, bound)
         return within and (math.isnan(null) or self.better(value, null))
 
+    def strain(self, value: float) -> float:
+        """A value as a multiple of the bound that is above 1 where it fails, both reckoned from
+        the neutral value; nan where they cannot be compared so, as for a bound of 0."""
+        bound, value = self.bound - self.neutral, value - self.neutral
+        if not bound or math.isnan(value):
+            return math.nan
+        share = max(value / bound, 0.0)
+        if (self.relation == "<=") == (bound > 0):
+            return share
+        return 1 / share if share else math.inf
+
     def better(self, value: float, null: float) -> bool:
         """Whether a value is further in the claim's direction than its null."""
         return {"<=": operator.lt, ">=": operator.gt}[self.relation](value, null)
@@ -364,6 +375,16 @@ def _off_length(group: str) -> Value:
     return lambda seed: mean(abs(seed[ST.title].changed(group, "length") - 1))
 
 
+def _as_many_scattered(group: str) -> Value:
+    """NC1 by predicted label of as many points that scatter in the span of the clean means."""
+
+    def value(seed: Seed) -> float:
+        points, classes, _ = _count(ST, seed)
+        return nulls.scattered(round(points * _changed(group, "share")(seed)), classes)
+
+    return value
+
+
 def _of_scatter(seed: Seed) -> float:
     """NC1 by predicted label of the points that leapt, over that of scatter."""
     leapt, scatter = (_changed(group, "nc1")(seed) for group in ("pgd", "scatter_in_span"))
@@ -611,7 +632,7 @@ CLAIMS = (
                 _changed("targeted", "nc1"),
                 "<=",
                 1,
-                _changed("scatter_in_span", "nc1"),
+                _as_many_scattered("targeted"),
             ),
             Condition(
                 "targeted angle less untargeted, the same share",

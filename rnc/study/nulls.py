@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import torch
 
-from rnc.collapse import simplex_deviation
+from rnc.collapse import measure, simplex_deviation
 
 DRAWS = 200
 
@@ -34,6 +34,27 @@ def nc2(k: int, d: int) -> tuple[float, float]:
     deviations = [simplex_deviation(means - means.mean(0)) for means in draws]
     norms, angles = np.mean(deviations, axis=0)
     return float(norms), float(angles)
+
+
+@functools.cache
+def scattered(n: int, k: int, draws: int = 20) -> float:
+    """NC1/(K - 1) by predicted label of N points that scatter in the span of K means.
+
+    The points are isotropic Gaussian in the K - 1 dimensions of a simplex, each in the group of
+    the vertex nearest to it in angle; so it depends on no length. Mean over draws; groups without
+    a point are left out, and nan where there are fewer than two.
+    """
+    vertices = torch.linalg.svd(torch.eye(k, dtype=torch.float64) - 1 / k)[0][:, : k - 1]
+    generator = torch.Generator().manual_seed(0)
+    spreads = []
+    for _ in range(draws):
+        points = torch.randn(n, k - 1, dtype=torch.float64, generator=generator)
+        nearest = (points @ vertices.T).argmax(1)
+        labels, groups = nearest.unique(return_inverse=True)
+        if len(labels) < 2:
+            return float("nan")
+        spreads.append(measure([(points, groups)], len(labels)).nc1 / (len(labels) - 1))
+    return float(np.mean(spreads))
 
 
 NC3 = 2.0  # the classifier's rows and the means at right angles

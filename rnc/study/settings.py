@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -226,8 +227,19 @@ class Training:
         weight = "" if self.beta == Training.beta else f", β = {self.beta:g}"
         return (
             f"{data}{limit}; {MODELS[self.model].title} of width {self.width}; "
-            f"{self.epochs} epochs{rounded}{weight}"
+            f"{self.length}{rounded}{weight}"
         )
+
+    @property
+    def length(self) -> str:
+        """Epochs, and the updates they make where the number of images is known beforehand: epochs
+        of few images are short."""
+        epochs = f"{self.epochs} epochs"
+        if self.dataset not in DATASETS:
+            return epochs
+        known = DATASETS[self.dataset]
+        batches = math.ceil((self.per_class or known.per_class) * known.classes / self.batch)
+        return f"{epochs} ({self.epochs * batches:,} updates)"
 
     @property
     def slug(self) -> str:
@@ -417,11 +429,11 @@ class Study:
 
     def _described(self, trainings: list[Training]) -> str:
         lengths = sorted({(t.epochs, t.method is ST) for t in trainings}, reverse=True)
-        epochs = f"{lengths[0][0]} epochs"
+        epochs = trainings[0].length
         if len({length for length, _ in lengths}) > 1:
             named = (f"{length} ({'ST' if st else 'others'})" for length, st in lengths)
             epochs = f"{' or '.join(named)} epochs"
-        scale = self.base.scale.replace(f"{self.base.epochs} epochs", epochs)
+        scale = self.base.scale.replace(self.base.length, epochs)
         return f"{scale}; {self.evaluation}; {named_seeds(self.seeds)}"
 
     def caption(self, *methods: str) -> str:

@@ -91,31 +91,62 @@ def test_every_picture_is_described():
             assert len(image.get("alt", "")) > 5, (page, image["src"])
 
 
-def shown(tab):
-    """First coordinates of the points that the 3-D figure shows."""
+def dots(tab):
+    """Where the points of each panel of the 3-D figure are, and in which colour."""
     return tab.evaluate(
-        "(() => { const plot = document.querySelector('.js-plotly-plot');"
-        "const traces = plot.data.filter(t => t.mode == 'markers' && t.visible);"
-        "return traces.map(t => Array.from(t.x).slice(0, 20)); })()"
+        "[...document.querySelectorAll('#simplex svg')].map(svg => "
+        "[...svg.querySelectorAll('circle')].map(c => c.outerHTML).sort().join())"
     )
 
 
 @pytest.mark.parametrize("page", ["book/intro.html", "notebooks/03_attacks.html"])
-def test_the_simplex_moves_with_its_slider_and_buttons(visit, page):
+def test_the_simplex_moves_with_its_slider_and_turns_by_keys_and_pointer(visit, page):
     tab = visit(page)
-    tab.wait_for_selector(".js-plotly-plot .slider-rail-touch-rect", state="attached")
-    before = shown(tab)
-    assert len(before) == 1
-    rail = tab.locator(".slider-rail-touch-rect").first
-    rail.scroll_into_view_if_needed()
-    box = rail.bounding_box()
-    tab.mouse.click(box["x"] + 0.99 * box["width"], box["y"] + box["height"] / 2)
-    tab.wait_for_timeout(500)
-    attacked = shown(tab)
-    assert attacked != before
-    tab.locator(".updatemenu-button", has_text="AT").first.click()
-    tab.wait_for_timeout(500)
-    assert shown(tab) not in (attacked, before)
+    slider = tab.locator("#simplex input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    tab.wait_for_timeout(600)
+    clean = dots(tab)
+    slider.press("End")
+    tab.wait_for_timeout(600)
+    attacked = dots(tab)
+    assert all(a != b for a, b in zip(clean, attacked, strict=True))
+    assert "keep their label" in tab.locator("#simplex figcaption").first.inner_text()
+    tab.locator("#simplex svg").first.press("ArrowLeft")
+    turned = dots(tab)
+    assert all(a != b for a, b in zip(turned, attacked, strict=True))  # panels turn together
+    box = tab.locator("#simplex svg").first.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2)
+    tab.mouse.up()
+    assert dots(tab) != turned
+    tab.locator("#simplex button").click()
+    slider.press("End")
+    tab.wait_for_timeout(600)
+    assert dots(tab) == attacked
+
+
+def test_the_simplex_lets_the_page_scroll_and_keeps_its_points_in_sight(visit):
+    tab = visit("book/intro.html")
+    svg = tab.locator("#simplex svg").first
+    svg.scroll_into_view_if_needed()
+    before = tab.evaluate("window.scrollY")
+    box = svg.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    tab.mouse.wheel(0, 200)
+    tab.wait_for_timeout(600)
+    assert tab.evaluate("window.scrollY") > before
+    assert svg.evaluate("one => getComputedStyle(one).touchAction") == "pan-y"
+    tab.locator("#simplex input[type=range]").press("End")
+    tab.wait_for_timeout(600)
+    outside = tab.evaluate(
+        "(() => { const box = document.querySelector('#simplex').getBoundingClientRect();"
+        "return [...document.querySelectorAll('#simplex svg circle, #simplex svg text')]"
+        ".map(shape => shape.getBoundingClientRect())"
+        ".filter(r => r.left < box.left || r.right > box.right || r.top < box.top).length; })()"
+    )
+    assert outside == 0
 
 
 def test_without_javascript_and_in_print_there_is_a_picture(visit):

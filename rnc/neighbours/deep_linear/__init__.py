@@ -7,6 +7,7 @@ from rnc.neighbours.neighbour import Neighbour
 NEIGHBOUR = Neighbour(
     "11_deep_linear",
     "Dang et al. (2023)",
+    "what collapse is when layers are linear and classes unequal",
     experiments.Settings,
     (
         experiments.frames,
