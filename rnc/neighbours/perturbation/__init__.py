@@ -7,6 +7,7 @@ from rnc.neighbours.perturbation.claims import CLAIMS
 NEIGHBOUR = Neighbour(
     "12_perturbation_analysis",
     "Tirer et al. (2023)",
+    "what is left of collapse near its ideal, and layer by layer",
     experiments.Settings,
     (experiments.digits, experiments.response, experiments.pull, experiments.path),
     CLAIMS,

@@ -1,5 +1,5 @@
-"""The claims of Tirer et al. (2023) as testable statements, ours on what lies behind them, and what
-they say of a network's layers.
+"""The claims of Tirer et al. (2023) as testable statements, ours on what lies behind them, and
+what they say of a network's layers.
 
 Bounds were chosen before values were looked at: 1e-6 for a minimum from a noisy start, 1e-8 for
 identities, 1e-10 for spectra, none for signs; 10 % for R of a trained block, which is no free
@@ -11,6 +11,7 @@ it rises, so a change of 0, or a factor of 1; of depth, what a network at its st
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 
 from rnc.neighbours.neighbour import Seed, claim
@@ -93,7 +94,7 @@ def _largest_step(method: str, points: str) -> Value:
 
     def look(found: dict) -> float:
         values = found[method][points]["ratio"]
-        return max(after / before for before, after in zip(values[:-1], values[1:], strict=True))
+        return max(after / before for before, after in itertools.pairwise(values))
 
     return _of("digits", look)
 
@@ -130,7 +131,8 @@ CLAIMS = (
     _claim(
         "T2",
         "the flow collapses",
-        "Along the gradient flow R falls, Tr Σ_W with the decay taken out falls, and Tr Σ_B rises.",
+        "Along the gradient flow R falls, Tr Σ_W with the decay taken out falls, and Tr Σ_B "
+        "rises.",
         "Tirer et al., theorem on the flow; the two rates: ours",
         Condition("largest ln R after − before", _paths("step", max), "<=", 0, _constant(0)),
         Condition("largest rate of e²ᵘᵗTr Σ_W", _paths("falling", max), "<=", 0, _constant(0)),
@@ -153,8 +155,8 @@ CLAIMS = (
     _claim(
         "T4",
         "deviations shrink along the classifier",
-        "At any minimum deviations from the class means shrink by β/(β + u + σ²) along a direction "
-        "that the classifier sees with the singular value σ.",
+        "At any minimum deviations from the class means shrink by β/(β + u + σ²) along a "
+        "direction that the classifier sees with the singular value σ.",
         "ours",
         Condition("largest relative error", _pull("identity"), "<=", 1e-8),
         Condition("largest Tr Σ_W over its bound − 1", _pull("within"), "<=", 0),
@@ -163,8 +165,8 @@ CLAIMS = (
     _claim(
         "T5",
         "the response to a small change",
-        "Near collapse the response has the spectrum of the closed form, and of the paper's to the "
-        "first order in 1/β.",
+        "Near collapse the response has the spectrum of the closed form, and of the paper's to "
+        "the first order in 1/β.",
         "Tirer et al., theorem on the response; the exact form: ours",
         Condition("all features: largest error", _response("full"), "<=", 1e-10),
         Condition("own class: largest error", _response("own"), "<=", 1e-10),

@@ -24,7 +24,7 @@ FIXED = (0.1, 1.0, 10.0, 100.0)  # beta at which collapsed features are to stay 
 TIMES = (0.0, *(float(t) for t in np.geomspace(1e-2, 30, 41)))
 GONE = 1e-13  # Tr Sigma_W, over that of H0, below which R is rounding
 
-STEPS, BLOCK_STEPS = 200, 150
+STEPS, BLOCK_STEPS = 200, 500
 BLOCK_DECAY = 0.05  # w and u of the block
 BLOCK_LAYERS, BLOCK_PULLS, BLOCK_POINTS = (0, 6), (0.3, 3.0), 20
 
