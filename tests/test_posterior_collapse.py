@@ -4,7 +4,7 @@ and what the chapter says of its results."""
 import json
 import sys
 import types
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -357,6 +357,7 @@ def test_the_loader_takes_what_is_on_this_machine_alone(monkeypatch, tmp_path):
     [
         ({"eps": -1}, "eps must be a number, at least 0; got -1"),
         ({"eps": float("inf")}, "eps must be finite"),
+        ({"eps": 0}, "eps must be more than 0; got 0"),
         ({"v": 0}, "v must be more than 0; got 0"),
         ({"v": "small"}, "v must be a number"),
         ({"steps": 0}, "steps must be a whole number, at least 1; got 0"),
@@ -380,6 +381,14 @@ def test_a_wrong_parameter_of_the_chapter_is_named(wrong, message):
 def test_parameters_of_a_notebook_find_their_place():
     found = Settings.from_notebook({"eps": 8, "beta": 0.1, "seeds": "3"})
     assert found == Settings(Training(beta=0.1), eps=8, seeds=(3,))
+
+
+def test_the_notebook_asks_for_what_is_published():
+    text = (folders.CHECKOUT / "notebooks" / "14_posterior_collapse.md").read_text("utf-8")
+    namespace: dict = {}
+    exec(text.split("# Parameters")[1].split("```")[0], namespace)
+    settings = Settings.from_notebook(namespace)
+    assert json.dumps(asdict(settings)) == json.dumps(asdict(Settings()))  # 2 is not 2.0
 
 
 def test_sides_that_the_factor_does_not_divide_are_named():
@@ -578,6 +587,7 @@ def change(measured, claim):
     [
         ("G2", ("perturbations", "sets", "clean", "psnr"), 20.0),
         ("G6", ("edits", "sets", "clean", "shift", "target"), 0.4),
+        ("G9", ("transfer", "pca_minus", "own"), 27.0),
         ("G10", ("perturbations", "sets", "clean", "ncc_own"), 0.4),
     ],
 )
@@ -602,6 +612,7 @@ def test_sentences_follow_the_values(measured):
     assert "so that PCA− prevents the edit" in sentences.on_edits(measured)
     assert "PCA− destroys reconstructions" in sentences.on_reconstruction(measured)
     assert "it is that of noise from 16/255 on." in sentences.on_geometry(measured)
+    assert "SSIM 0.90, where noise leaves 0.90" in sentences.on_reconstruction(measured)
     assert "None wins back 1 dB" in sentences.on_purification(measured)
     measured["purified"] = [
         of | {"pca_minus": of["pca_minus"] | {"mean": {"psnr": 26.0}}}
@@ -617,3 +628,12 @@ def test_sentences_follow_the_values(measured):
     for of in measured["radii"][0]["sets"]["pca_minus"]:
         of["ncc_own"] = 0.9
     assert "from 16/255 on at 1 of 2 seeds" in sentences.on_geometry(measured)
+
+
+def test_sentences_say_where_there_is_nothing_to_judge(measured):
+    for of in measured["edits"]:
+        of["sets"]["clean"]["shift"]["target"] = 0.0
+    assert "PCA− finds no edit to prevent" in sentences.on_edits(measured)
+    for of in measured["transfer"]:
+        of["pca_minus"]["own"] = of["gauss"]
+    assert "too little" in sentences.on_transfer(measured)

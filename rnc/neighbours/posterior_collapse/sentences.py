@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rnc.study.findings.finding import NOTHING, span
 SAME = 0.3  # dB
 POINTS = 0.05  # of a share
 DESTROYED = 5  # dB under noise
+FAITHFUL = 25  # dB, from which on a reconstruction is one
 
 
 def _over_seeds(found: list[dict], value: Callable[[dict], float]) -> np.ndarray:
@@ -30,7 +31,7 @@ def on_posteriors(measured: dict) -> Text:
         _sets(measured, "pca_minus", name) / _sets(measured, "clean", name)
         for name in ("length", "kl")
     )
-    logs = [_sets(measured, name, "logvar") for name in ("clean", "pca_minus")]
+    clean, attacked = (np.exp(_sets(measured, name, "logvar")) for name in ("clean", "pca_minus"))
     said = (
         "That is a posterior collapse."
         if max(kl) <= 0.1
@@ -39,9 +40,9 @@ def on_posteriors(measured: dict) -> Text:
         else "A posterior collapse would take it to 0: this is none."
     )
     return Text(
-        f"PCA− leaves {span(length, '.2f')} of the length of the mean; the mean log variance is "
-        f"{span(logs[1], '.1f')}, clean {span(logs[0], '.1f')}; and {span(kl, '.0%')} of the KL "
-        f"divergence from the prior is left. {said}"
+        f"PCA− leaves {span(length, '.2f')} of the length of the mean; the variance, a geometric "
+        f"mean, is {span(attacked, '.4f')}, clean {span(clean, '.4f')}; and {span(kl, '.0%')} of "
+        f"the KL divergence from the prior is left. {said}"
     )
 
 
@@ -81,9 +82,11 @@ def on_reconstruction(measured: dict) -> Text:
     ]
     said = f"Lower than PCA− at every seed: {', '.join(worse) if worse else 'none'}."
     test = _over_seeds(measured["perturbations"], lambda of: of["test"]["pca_minus"]["psnr"])
+    ssim = [span(_sets(measured, name, "ssim"), ".2f") for name in ("clean", "gauss", "pca_minus")]
     return Text(
         f"{', '.join(parts)}. PCA− {verb} reconstructions: {span(lost, '.1f')} dB less than noise "
-        f"leaves (test images: {span(test, '.1f')} dB). {said}"
+        f"leaves (test images: {span(test, '.1f')} dB), and SSIM {ssim[2]}, where noise leaves "
+        f"{ssim[1]} and clean images have {ssim[0]}. {said}"
     )
 
 
@@ -131,7 +134,7 @@ def on_edits(measured: dict) -> Text:
             _edits(found, name, edit, "target") for name in ("clean", "pca_minus", "pca_plus")
         )
         own = _edits(found, "pca_minus", edit, "own")
-        verb = _prevented(minus / clean)
+        verb = _prevented(minus, clean)
         lines.append(
             f"{words}: {span(clean, '.0%')} of clean edits are taken for the target, "
             f"after PCA− {span(minus, '.0%')}, after PCA+ "
@@ -146,10 +149,13 @@ def _edits(found: list[dict], name: str, edit: str, measure: str) -> np.ndarray:
     return _over_seeds(found, lambda of: of["sets"][name][edit][measure])
 
 
-def _prevented(ratio: Iterable[float]) -> str:
-    if max(ratio) <= 0.5:
+def _prevented(after: np.ndarray, clean: np.ndarray) -> str:
+    if min(clean) < 0.5:
+        return "finds no edit to prevent"
+    halved = after <= clean / 2
+    if halved.all():
         return "prevents the edit"
-    return "prevents it at some seeds" if min(ratio) <= 0.5 else "does not prevent the edit"
+    return "prevents it at some seeds" if halved.any() else "does not prevent the edit"
 
 
 def _edit_names(found: list[dict]) -> list[tuple[str, str]]:
@@ -180,12 +186,14 @@ def on_transfer(measured: dict) -> Text:
     own, other = (
         _over_seeds(found, lambda of, k=key: of["pca_minus"][k]) for key in ("own", "other")
     )
+    if min(noise - own) < DESTROYED:
+        return Text("PCA− destroys too little of its own autoencoder's for a word on another.")
     share = (noise - other) / (noise - own)
     said = "carries over" if min(share) >= 0.5 else "does not carry over"
     return Text(
         f"Images of PCA− made on the autoencoder of another seed: {span(other, '.1f')} dB, made "
         f"on the own {span(own, '.1f')} dB, noise {span(noise, '.1f')} dB. Of the loss beyond "
-        f"noise {span(share, '.0%')} are left: the attack {said}."
+        f"noise {min(share):.0%} to {max(share):.0%} are left: the attack {said}."
     )
 
 
@@ -198,11 +206,11 @@ def on_cifar10(found: dict | None) -> Text:
     lost = noise["psnr"] - minus["psnr"]
     same = lost >= DESTROYED and minus["length"] <= clean["length"] / 2
     said = "as on the digits" if same else "it does not work here as on the digits"
+    poor = " Its reconstructions are poor to begin with." if clean["psnr"] < FAITHFUL else ""
     return Text(
         "A wider autoencoder of 1,000 images of CIFAR-10, 64 latent numbers, one seed, from a "
         f"record: reconstructions have {clean['psnr']:.1f} dB, under noise {noise['psnr']:.1f}, "
         f"under PCA− {minus['psnr']:.1f} and through the decoder {sets['decoded']['psnr']:.1f}; "
         f"the mean keeps {minus['length'] / clean['length']:.0%} of its length, and scatter falls "
-        f"from {clean['scatter']:.0f} to {minus['scatter']:.0f}: {said}. Its reconstructions are "
-        "poor to begin with."
+        f"from {clean['scatter']:.0f} to {minus['scatter']:.0f}: {said}.{poor}"
     )

@@ -18,7 +18,7 @@ class Settings:
 
     Attributes:
         vae: how the autoencoder is trained.
-        eps: radius in 1/255.
+        eps: radius in 1/255, above 0.
         steps: of an attack, each of 2/255.
         v: of PCA-.
         attacked: images of each class that are attacked.
@@ -43,8 +43,9 @@ class Settings:
         check_one_of("dataset", self.vae.dataset, DATASETS)
         for name in ("eps", "v", "strength", "guidance"):
             check_number(name, getattr(self, name), 0)
-        if not self.v:
-            raise ParameterError(f"v must be more than 0; got {self.v!r}")
+        for name in ("eps", "v"):
+            if not getattr(self, name):
+                raise ParameterError(f"{name} must be more than 0; got {getattr(self, name)!r}")
         if not 0 < self.strength <= 1:
             raise ParameterError(f"strength must be in (0, 1]; got {self.strength!r}")
         check_whole("steps", self.steps, 1)
