@@ -1,9 +1,11 @@
 """What the chapters on neighbouring papers share."""
 
+import json
 import pickle
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import joblib
+import jupytext
 import pytest
 import torch
 
@@ -135,3 +137,14 @@ def test_every_neighbour_has_a_chapter_and_names_of_its_own():
         assert (folders.CHECKOUT / "notebooks" / f"{neighbour.chapter}.md").exists()
         assert all(claim.chapter == neighbour.chapter for claim in neighbour.claims)
         assert neighbour.settings().seeds
+
+
+@pytest.mark.parametrize("neighbour", NEIGHBOURS, ids=lambda neighbour: neighbour.chapter)
+def test_a_notebook_asks_for_what_the_settings_have_by_default(neighbour):
+    """To the type of a number: 2 and 2.0 have two keys, and the published results have one."""
+    notebook = jupytext.read(folders.CHECKOUT / "notebooks" / f"{neighbour.chapter}.md")
+    (cell,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    parameters: dict = {}
+    exec(cell.source, parameters)
+    asked = neighbour.settings.from_notebook(parameters)
+    assert json.dumps(asdict(asked)) == json.dumps(asdict(neighbour.settings()))
