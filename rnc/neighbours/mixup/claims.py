@@ -1,8 +1,8 @@
 """The claims of Fisher et al. (2024) as testable statements, and ours on robustness.
 
 Bounds were chosen before values were looked at. Where two candidates are compared the bound is
-that the one which is claimed is nearer; where a network is compared with standard training, that it
-is better at each seed.
+that the one which is claimed is nearer; where a network is compared with standard training, that
+it is better at each seed.
 """
 
 from __future__ import annotations
