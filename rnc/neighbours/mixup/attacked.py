@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from rnc.attacks import gaussian, pgd
 from rnc.collapse import simplex_alignment
-from rnc.neighbours.mixup.geometry import Frame
+from rnc.neighbours.mixup.geometry import TRIANGLE, Frame
 from rnc.surveys import class_means, measures, read_out, share
 
 BINS = 15  # of the largest probability
@@ -56,6 +56,23 @@ def landing(logits: Tensor, h: Tensor, y: Tensor, frame: Frame, margin: float) -
         "between_wrong": share(inside & wrong),
         "leads": counts / len(y),
     }
+
+
+def corners(logits: Tensor, y: Tensor, margin: float) -> Tensor:
+    """Points in the triangle of the classes that matter to each, N x 2, three digits.
+
+    Corners (see TRIANGLE) are the largest wrong class, the next and the own one; at one of them
+    that class's logit is D above those of the other two.
+
+    Args:
+        logits, y: N x K and labels N.
+        margin: D.
+    """
+    logits, label = logits.double(), y[:, None]
+    wrong = logits.scatter(1, label, -torch.inf).topk(2).values
+    three = torch.cat([wrong, logits.gather(1, label)], 1)
+    three = (three - three.mean(1, keepdim=True)) / margin
+    return (three @ TRIANGLE.T).round(decimals=3)
 
 
 def perturbed(

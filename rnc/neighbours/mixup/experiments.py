@@ -13,6 +13,7 @@ from rnc.neighbours.mixup.attacked import (
     KINDS,
     SWEEP,
     collapse,
+    corners,
     landing,
     perturbed,
     reliability,
@@ -129,7 +130,8 @@ def examined(settings: Settings, method: str, seed: int) -> dict:
         `clean`, accuracy and `collapse` on training points; `mixes` and `mixes_train`, what
         `of_mixes` gives with BatchNorm in eval mode and in train mode; `attacked`, by attack,
         `landing` and `collapse`; `sweep`, by eps, `landing` under PGD; `robust`, on `train` and
-        `test`; `reliability` on test images; `picture`, see `_picture`.
+        `test`; `reliability` on test images; `picture`, see `_picture`, with `attacked`, see
+        `corners`.
     """
     training = settings.training(method, seed)
     images = data.load(training.dataset, "cpu", training.per_class)
@@ -163,7 +165,8 @@ def examined(settings: Settings, method: str, seed: int) -> dict:
             for part, points in {"train": (x, y), "test": test}.items()
         },
         "reliability": reliability(read_out(model, test[0])[0], test[1]),
-        "picture": _picture(model, x, y, frame, settings.classes, at["pgd"], seed),
+        "picture": _picture(model, x, y, frame, settings.classes, seed)
+        | {"attacked": corners(at["pgd"][0], y, mixes["margin"])},
     }
 
 
@@ -180,15 +183,13 @@ def _picture(
     y: Tensor,
     frame: Frame,
     classes: tuple[int, ...],
-    attacked: tuple[Tensor, Tensor],
     seed: int,
 ) -> dict:
-    """Points in the plane of three classes (see `Frame.plane`), x and y of each, three digits.
+    """Mixes in the plane of three classes (see `Frame.plane`), x and y of each, three digits.
 
     Returns:
         `rows`, of the classifier; `same` and `mixed`, mixes of one class and of two, with lambda
-        uniform in [0, 1], and for the latter `lambda` and the `pair` of their classes; `attacked`,
-        points whose two largest logits under attack are of these classes, and their `predicted`.
+        uniform in [0, 1], and for the latter `lambda`.
     """
     plane, noise = frame.plane(classes), Generator().manual_seed(seed)
     pairs = {
@@ -203,11 +204,7 @@ def _picture(
         _, h = read_out(model, some.mixed(x, shares))
         found[name] = frame.centred(h) @ plane
         if name == "mixed":
-            found |= {"lambda": shares.double(), "pair": torch.stack([some.a, some.b], 1)}
-    logits, h = attacked
-    inside = torch.isin(logits.topk(2).indices, torch.tensor(classes)).all(1)
-    found["attacked"] = frame.centred(h[inside]) @ plane
-    found["predicted"] = logits[inside].argmax(1)
+            found["lambda"] = shares.double()
     return {
         name: value.round(decimals=3)
         if torch.is_tensor(value) and value.is_floating_point()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,11 @@ from rnc.surveys import class_means
 
 LAMBDAS = (0.5, 0.6, 0.7, 0.8, 0.9)
 OF_TWO, OF_ONE = 10, 50  # mixes of an ordered pair of classes, and of one class
+
+# Columns are the corners of an equilateral triangle about 0: of three numbers the part that is not
+# their mean, in the plane without a change of lengths.
+TRIANGLE = torch.tensor([[-0.5, 0.5, 0], [0, 0, 0.75**0.5]], dtype=torch.float64)
+TRIANGLE = 2**0.5 * (TRIANGLE - TRIANGLE.mean(1, keepdim=True))
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,7 @@ class Frame:
         u, s, vh = torch.linalg.svd((rows - rows.mean(0)).T, full_matrices=False)
         kept = s > 1e-5  # of three centred rows one direction is none
         polar = u[:, kept] @ vh[kept]
-        triangle = torch.tensor([[0.5, -0.5, 0], [0, 0, 0.75**0.5]], dtype=torch.float64)
-        return polar @ (math.sqrt(2) * triangle @ (torch.eye(3).double() - 1 / 3)).T
+        return polar @ TRIANGLE.T
 
 
 def check_classes(classes: tuple[int, ...], num_classes: int) -> None:
