@@ -68,8 +68,8 @@ def lines(measured: dict) -> Figure:
 
 @styled
 def landing(measured: dict) -> Figure:
-    """Where PGD leaves points: shares by lead, all seeds; and, of the first seed, each point in the
-    triangle of the two largest wrong classes and its own."""
+    """Where PGD leaves points: shares by lead, all seeds; and, of the first seed, each point in
+    the triangle of the two largest wrong classes and its own."""
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.7), width_ratios=(1.25, 1, 1))
     for name in COMPARED:
         shares = np.mean([of["attacked"]["pgd"]["leads"] for of in measured[name]], axis=0)

@@ -43,7 +43,8 @@ class Settings:
     Attributes:
         scale: data and network: "digits", or "cifar10-small".
         epochs: of every network, ST too.
-        alpha: mixup draws lambda from Beta(alpha, alpha).
+        mixing: alpha of mixup, which draws lambda from Beta(alpha, alpha). (In this book `alpha`
+            is the step of an attack.)
         classes: three, of the picture.
         eps: radius of the attack (l_inf), in 1/255.
         steps: of the attack; there is one of ten times as many too.
@@ -52,7 +53,7 @@ class Settings:
 
     scale: str = "digits"
     epochs: int = 130
-    alpha: float = 1.0
+    mixing: float = 1.0
     classes: tuple[int, ...] = (0, 1, 2)
     eps: float = 8.0
     steps: int = 10
@@ -62,12 +63,12 @@ class Settings:
         check_one_of("scale", self.scale, SCALES)
         check_whole("epochs", self.epochs, 1)
         check_whole("steps", self.steps, 1)
-        for name, unit_ in (("alpha", ""), ("eps", " in units of 1/255")):
-            value = getattr(self, name)
-            check_number(name, value, 0, unit_)
-            if not value:
-                raise ParameterError(f"{name} must be more than 0; got {value!r}")
-            object.__setattr__(self, name, float(value))  # 1 and 1.0 are one setting
+        check_number("eps", self.eps, 0, " in units of 1/255")
+        check_number("mixing", self.mixing, 0)
+        if not self.mixing:
+            raise ParameterError(f"mixing must be more than 0; got {self.mixing!r}")
+        for name in ("mixing", "eps"):  # 1 and 1.0 are one setting
+            object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "classes", tuple(self.classes))
         check_classes(self.classes, DATASETS[self.study.base.dataset].classes)
         object.__setattr__(self, "seeds", seeds_of(self.seeds))
@@ -96,7 +97,7 @@ class Settings:
         if method == "st":
             return training
         rate = SQUARED_RATE if training.method is MIXUP_MSE else training.lr
-        return replace(training, mixing=self.alpha, lr=rate)
+        return replace(training, mixing=self.mixing, lr=rate)
 
 
 @experiment(version=1, each_seed=True)
