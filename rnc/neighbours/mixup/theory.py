@@ -74,12 +74,12 @@ def mixed_logits(lam: float, margin: float, classes: int) -> tuple[float, float,
     def logits(total: float) -> np.ndarray:
         x = k * shares - total + log_k
         u = wrightomega(x)
-        # log u, of which each form keeps its digits where the other loses them
-        return total - log_k + np.where(x < 1, x - u, np.log(np.maximum(u, 1e-300)))
+        # z = kappa t - u; where u is large the other form of it keeps its digits
+        return np.where(x < 1, k * shares - u, total - log_k + np.log(np.maximum(u, 1e-300)))
 
-    # logits of sum 0 have an L of at least log K; and at most D + log K, for none is above D
-    low, high = math.log(classes), margin + math.log(classes)
-    total = brentq(lambda t: counts @ logits(t), low - 1e-9, high + 1e-9, xtol=1e-14, rtol=1e-14)
+    # L is between log K, of logits of sum 0, and D + log K, for none is above D
+    low, high = math.log(classes) - 1, margin + math.log(classes) + 1
+    total = brentq(lambda t: counts @ logits(t), low, high, xtol=1e-14, rtol=1e-14)
     a, b, other = (float(z) for z in logits(total))
     return a, b, other if classes > 2 else math.nan
 
