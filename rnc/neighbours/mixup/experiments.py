@@ -86,6 +86,9 @@ class Settings:
                 ) from None
         return cls(**given)
 
+    def __str__(self) -> str:
+        return f"{DATASETS[self.study.base.dataset].title}, {self.epochs} epochs"
+
     @property
     def study(self) -> Study:
         """The book's study of this scale and length."""
