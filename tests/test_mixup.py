@@ -493,16 +493,19 @@ def test_claims_on_networks_that_do_not_fit_are_not_applicable(measured):
 
 def test_sentences_follow_the_values(measured):
     assert "cosine of 0.98 (mixup) and 0.98 (ST)" in sentences.on_same(measured)
+    assert "ST aligns as well" in sentences.on_same(measured)
     assert "so that mixes are nearer to the channel" in sentences.on_two(measured)
     assert "chord 0.40)" in sentences.on_two(measured)
     text = sentences.on_variants(measured)
     assert text.startswith("With the squared error theory leaves 0.080 and the chord 0.030")
     assert "nearer to the chord" in text
     assert "Mixup does not leap as ST does" in sentences.on_attack(measured)
-    assert "it is the channel, and not mixing" in sentences.on_squared_attack(measured)
+    assert "mixing alone does not keep points from a vertex" in sentences.on_squared_attack(
+        measured
+    )
     assert "more robust than ST at every seed" in sentences.on_robustness(measured)
     assert "So mixup is better calibrated." in sentences.on_calibration(measured)
-    assert "of unmixed points 1.5 and 0.00 (mixup), 0.020" in sentences.on_collapse(measured)
+    assert "NC1 of mixup is 1.5 for unmixed points (ST 0.020)" in sentences.on_collapse(measured)
     assert "- here: mixes are nearer to the channel;" in sentences.on_scales(
         {"here": measured, "there": measured}
     )
@@ -511,6 +514,8 @@ def test_sentences_follow_the_values(measured):
 
 def test_sentences_of_the_other_outcomes(measured):
     one, two = measured["mixup"]
+    measured["st"][0]["mixes"]["same_cos_seen"] = 0.9
+    assert "ST aligns less" in sentences.on_same(measured)
     one["mixes"]["off_chord"] = 0.05
     assert "nearer to the channel at some seeds only" in sentences.on_two(measured)
     for of in measured["mixup"]:
@@ -524,7 +529,7 @@ def test_sentences_of_the_other_outcomes(measured):
     assert "worse calibrated" in sentences.on_calibration(measured)
     measured["mixup"], measured["st"] = measured["st"], measured["mixup"]
     assert "leaps to vertices more exactly" in sentences.on_attack(measured)
-    assert "the channel alone does not explain it" in sentences.on_squared_attack(measured)
+    assert "keeps points from a vertex too" in sentences.on_squared_attack(measured)
     measured["st"][0] = measured["mixup"][0]
     assert "depends on seed and attack" in sentences.on_attack(measured)
 
@@ -533,6 +538,6 @@ def test_figures_are_drawn(measured):
     assert len(show.planes(measured).axes) == 5
     left, right = show.lines(measured).axes
     assert len(left.get_lines()) == len(right.get_lines()) == 6
-    assert [axis.get_title() for axis in show.landing(measured).axes[1:]] == ["ST", "mixup"]
+    assert [axis.get_title() for axis in show.landing(measured).axes] == ["", "ST", "mixup"]
     assert len(show.radii(measured).axes) == 3
     assert len(show.reliability({"digits": measured, "CIFAR-10": measured}).axes) == 2

@@ -70,29 +70,34 @@ def lines(measured: dict) -> Figure:
 def landing(measured: dict) -> Figure:
     """Where PGD leaves points: shares by lead, all seeds; and, of the first seed, each point in
     the triangle of the two largest wrong classes and its own."""
-    figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.7), width_ratios=(1.25, 1, 1))
+    figure, axes = plt.subplot_mosaic(
+        [["lead", "lead"], list(COMPARED)], figsize=(6.4, 5.2), height_ratios=(1, 1.25)
+    )
+    lead = axes.pop("lead")
     for name in COMPARED:
         shares = np.mean([of["attacked"]["pgd"]["leads"] for of in measured[name]], axis=0)
-        axes[0].stairs(shares, LEADS, color=COLOURS[name], fill=True, alpha=0.55)
+        lead.stairs(shares, LEADS, color=COLOURS[name], fill=True, alpha=0.55)
         at = int(shares.argmax())
-        left = LEADS[at] < 0.75
-        axes[0].annotate(
+        lead.annotate(
             TITLES[name],
-            (LEADS[at + 1] if left else LEADS[at], shares[at]),
-            ha="left" if left else "right",
-            va="top",
-            xytext=(3 if left else -3, 0),
+            ((LEADS[at] + LEADS[at + 1]) / 2, shares[at]),
+            xytext=(0, 3),
             textcoords="offset points",
+            ha="center",
             color=COLOURS[name],
         )
-    axes[0].axvline(CHANNEL, color=GREY, linestyle=":")
-    axes[0].set_xlim(LEADS[0], LEADS[-1])
-    axes[0].set_xlabel("lead / D (last bin: all above)")
-    axes[0].set_ylabel("share of attacked points")
-    for axis, name in zip(axes[1:], COMPARED, strict=True):
-        dots = np.array(measured[name][0]["picture"]["attacked"])
+    lead.axvline(CHANNEL, color=GREY, linestyle=":")
+    lead.set_xlim(LEADS[0] - 0.05, LEADS[-1])
+    lead.margins(y=0.15)
+    lead.set_xlabel("largest logit less the second, over D (last bin: all above)")
+    lead.set_ylabel("share of points")
+    pictures = {name: np.array(measured[name][0]["picture"]["attacked"]) for name in COMPARED}
+    shown = np.concatenate([*pictures.values(), TRIANGLE.T.numpy()])
+    for name, dots in pictures.items():
+        axis = axes[name]
         _triangle(axis)
         axis.scatter(*dots.T, color=COLOURS[name], s=7, alpha=0.35, linewidth=0)
+        axis.scatter(*shown.T, alpha=0)  # of both the same limits
         axis.set_title(TITLES[name], color=COLOURS[name])
     return figure
 
@@ -172,15 +177,13 @@ def _triangle(axis: Axes) -> None:
     corners = TRIANGLE.T.numpy()
     axis.plot(*corners[[0, 1, 2, 0]].T, color=GREY, linewidth=1, zorder=1)
     for (x, y), name in zip(corners, ("wrong", "next wrong", "own"), strict=True):
-        above = y > 0
+        ha, va, offset = (
+            ("center", "bottom", (0, 5))
+            if y > 0
+            else ("right" if x < 0 else "left", "center", (9 * np.sign(x), 0))
+        )
         axis.annotate(
-            name,
-            (x, y),
-            xytext=(0, 5 if above else -5),
-            textcoords="offset points",
-            ha="center",
-            va="bottom" if above else "top",
-            fontsize=8.5,
+            name, (x, y), xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=8.5
         )
     _bare(axis)
 
