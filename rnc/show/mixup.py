@@ -177,11 +177,12 @@ def _triangle(axis: Axes) -> None:
     corners = TRIANGLE.T.numpy()
     axis.plot(*corners[[0, 1, 2, 0]].T, color=GREY, linewidth=1, zorder=1)
     for (x, y), name in zip(corners, ("wrong", "next wrong", "own"), strict=True):
-        ha, va, offset = (
-            ("center", "bottom", (0, 5))
-            if y > 0
-            else ("right" if x < 0 else "left", "center", (9 * np.sign(x), 0))
-        )
+        side = np.sign(x)
+        ha, va, offset = {  # beside the points, which are about corners
+            0: ("center", "bottom", (0, 5)),
+            -1: ("right", "top", (-14, -20)),
+            1: ("left", "center", (7, 0)),
+        }[side]
         axis.annotate(
             name, (x, y), xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=8.5
         )
