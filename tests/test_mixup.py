@@ -13,7 +13,7 @@ from torch import Generator
 from torch.nn import functional as F
 
 from rnc import ParameterError, simplex_etf
-from rnc.neighbours.mixup import NEIGHBOUR, sentences
+from rnc.neighbours.mixup import NEIGHBOUR, geometry, scales, sentences
 from rnc.neighbours.mixup.attacked import BINS, LEADS, SWEEP, corners, landing, reliability
 from rnc.neighbours.mixup.claims import predicted
 from rnc.neighbours.mixup.experiments import Settings, examined
@@ -24,6 +24,7 @@ from rnc.show import mixup as show
 from rnc.study import data
 from rnc.study.methods import METHODS
 from rnc.study.settings import Study
+from rnc.study.store import keep
 from rnc.study.training import build, train
 
 # Theory ---------------------------------------------------------------------------------------
@@ -252,7 +253,9 @@ def chord(shares, rows):
     (channel, "off_theory", "off_chord"),
     (chord, "off_chord", "off_theory"),
 ])  # fmt: skip
-def test_each_candidate_is_recognised(candidate, near, far):
+def test_each_candidate_is_recognised(candidate, near, far, monkeypatch):
+    monkeypatch.setattr(geometry, "OF_ONE", 4)
+    monkeypatch.setattr(geometry, "OF_TWO", 1)
     model, x, y, frame = ideal(candidate)
     found = of_mixes(model, x, y, frame, seed=0)
     assert found["margin"] == pytest.approx(6, rel=1e-4)
@@ -337,10 +340,11 @@ def test_reliability_is_that_of_the_definition(generator):
 
 def test_a_network_is_examined_from_training_to_picture(empty_store, tmp_path, monkeypatch):
     monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
-    settings = Settings(epochs=2, steps=1)
-    found = examined(settings, "mixup-etf", 0)
+    tiny = property(lambda settings: Study.of(width=2, per_class=20, epochs=settings.epochs))
+    monkeypatch.setattr(Settings, "study", tiny)
+    found = examined(Settings(epochs=2, steps=1), "mixup-etf", 0)
     assert len(found["sweep"]) == len(SWEEP)
-    assert len(found["picture"]["attacked"]) == 500
+    assert len(found["picture"]["attacked"]) == 200
     assert set(found["attacked"]) == {"pgd", "margin", "long", "gauss"}
     assert found["attacked"]["pgd"]["accuracy"] <= found["clean"]["accuracy"]
     assert np.isfinite([found["mixes"][name] for name in ("off_theory", "off_chord")]).all()
@@ -510,6 +514,19 @@ def test_sentences_follow_the_values(measured):
         {"here": measured, "there": measured}
     )
     assert sentences.on_scales({"here": measured}).startswith("No other")
+
+
+def test_other_scales_are_shown_only_where_they_are_recorded(empty_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
+    assert scales.recorded() == {}
+    one, two, *_ = scales.OTHERS
+    for task in (*scales.tasks(one), scales.tasks(two)[0]):  # of the second half is missing
+        experiment, settings, seed = task
+        key = experiment._key(settings, *seed)
+        keep(experiment.name, experiment.version, key, lambda name=experiment.name: {"of": name})
+    assert scales.recorded() == {
+        one: {"mixup": [{"of": "mixup/mixup"}], "st": [{"of": "mixup/st"}]}
+    }
 
 
 def test_sentences_of_the_other_outcomes(measured):
