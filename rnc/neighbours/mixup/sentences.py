@@ -7,11 +7,22 @@ from collections.abc import Callable
 import numpy as np
 
 from rnc.neighbours.mixup.claims import ATTACKS, classes_of, predicted
+from rnc.neighbours.mixup.experiments import Settings
 from rnc.neighbours.mixup.geometry import LAMBDAS
 from rnc.study.findings import Text
 from rnc.study.findings.finding import span
+from rnc.study.settings import named_seeds
 
 HALF, SEVEN = LAMBDAS.index(0.5), LAMBDAS.index(0.7)
+
+
+def on_setting(settings: Settings) -> Text:
+    """What is trained and how it is attacked."""
+    networks, eps = settings.study.base, f"{settings.eps:g}/255"
+    return Text(
+        f"Here: {networks.scale}; λ ~ Beta(α, α) with α = {settings.mixing:g}; PGD of "
+        f"{settings.steps} steps, ℓ∞, ε = {eps}, on training points; {named_seeds(settings.seeds)}."
+    )
 
 
 def on_same(measured: dict) -> Text:
