@@ -18,10 +18,10 @@ HALF, SEVEN = LAMBDAS.index(0.5), LAMBDAS.index(0.7)
 
 def on_setting(settings: Settings) -> Text:
     """What is trained and how it is attacked."""
-    networks, eps = settings.study.base, f"{settings.eps:g}/255"
+    attack = f"PGD of {settings.steps} steps, ℓ∞, ε = {settings.eps:g}/255, on training points"
     return Text(
-        f"Here: {networks.scale}; λ ~ Beta(α, α) with α = {settings.mixing:g}; PGD of "
-        f"{settings.steps} steps, ℓ∞, ε = {eps}, on training points; {named_seeds(settings.seeds)}."
+        f"Here: {settings.study.base.scale}; λ ~ Beta(α, α) with α = {settings.mixing:g}; "
+        f"{attack}; {named_seeds(settings.seeds)}."
     )
 
 
