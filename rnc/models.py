@@ -28,6 +28,21 @@ class Normalise(nn.Module):
         return (x - self.mean) / self.std
 
 
+class Fixed(nn.Module):
+    """A linear classifier that is not trained, without bias.
+
+    Args:
+        weight: its rows, K x D.
+    """
+
+    def __init__(self, weight: Tensor):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
+
+
 class ConvBlock(nn.Sequential):
     """3 x 3 convolution, BatchNorm, where asked for a 2 x 2 max pool, and ReLU."""
 

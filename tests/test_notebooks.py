@@ -9,7 +9,7 @@ import jupytext
 import nbformat
 import pytest
 
-from rnc.neighbours.deep_linear import experiments as deep_linear
+from rnc.neighbours import NEIGHBOURS
 from rnc.study.notebook import assigned
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,10 +62,10 @@ def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
     (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
     declared = assigned(cell.source)
     assert [name for name, *_ in listed] == declared
-    theory = "rnc.neighbours" in path.read_text(encoding="utf-8")
-    assert set(declared) <= (vars(deep_linear.Settings()).keys() if theory else VOCABULARY)
+    own = {neighbour.chapter: vars(neighbour.settings()) for neighbour in NEIGHBOURS}
+    assert set(declared) <= set(own.get(path.stem, VOCABULARY))
     units = {name: text for name, _, _, text in listed}
-    if path.stem > "02" and not theory:
+    if path.stem > "02" and path.stem not in own:
         assert {"norm", "eps", "alpha", "steps", "device"} <= set(units)
         assert "1/255" in units["eps"]
         assert "1/255" in units["alpha"]

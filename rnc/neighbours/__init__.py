@@ -1,5 +1,10 @@
 """Papers that ask the next questions, a package each, on the library and the study's store."""
 
-from rnc.neighbours import deep_linear, perturbation, posterior_collapse
+from rnc.neighbours import deep_linear, mixup, perturbation, posterior_collapse
 
-NEIGHBOURS = (deep_linear.NEIGHBOUR, perturbation.NEIGHBOUR, posterior_collapse.NEIGHBOUR)
+NEIGHBOURS = (
+    deep_linear.NEIGHBOUR,
+    perturbation.NEIGHBOUR,
+    mixup.NEIGHBOUR,
+    posterior_collapse.NEIGHBOUR,
+)

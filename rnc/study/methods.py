@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from scipy.special import betaincinv
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -62,6 +64,7 @@ class Method:
             and never back: BatchNorm keeps its initial statistics, mean 0 and variance 1).
         passes: forward passes of one image in a step of training (a backward pass is two),
             without the attack's steps, of which each is two more.
+        etf: whether the classifier is a fixed simplex, `rnc.simplex_etf`, without bias.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Method:
     loss: Callable[..., Loss] = cross_entropy
     batchnorm: str = "train"
     passes: int = 3
+    etf: bool = False
 
     def objective(
         self,
@@ -80,6 +84,7 @@ class Method:
         attack: dict,
         beta: float,
         generator: Generator,
+        mixing: float = 1.0,
     ) -> Loss:
         """The loss of one batch and the logits that it is trained on.
 
@@ -88,7 +93,8 @@ class Method:
             x, y: images N x C x H x W in [0, 1] and labels N.
             attack: keyword arguments of `rnc.pgd`: eps, alpha, steps, norm; in image units.
             beta: weight of the regulariser of TRADES.
-            generator: randomness of the attack, on the device of x.
+            generator: randomness of the attack or the mixes, on the device of x.
+            mixing: alpha of mixup; other methods leave it alone.
         """
         adversarial = x
         if self.perturb is not None:
@@ -98,6 +104,34 @@ class Method:
         if self.batchnorm == "frozen":
             model.eval()
         return self.loss(model, x, adversarial, y, beta)
+
+
+@dataclass(frozen=True)
+class Mixup(Method):
+    """Training on mixes of two images, and of their labels (Zhang et al. 2018).
+
+    Attributes:
+        fit: from logits and the probabilities of the classes, both N x K, to the mean loss.
+    """
+
+    fit: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
+
+    def objective(self, model, x, y, attack, beta, generator, mixing=1.0) -> Loss:
+        """One lambda ~ Beta(mixing, mixing) and one order of the partners for the whole batch."""
+        u = float(torch.rand((), generator=generator, device=x.device))
+        lam = float(betaincinv(mixing, mixing, u))
+        # Which of two images is first is chance. With the larger share to it, y stays the label
+        # of most of the mix, and accuracy means something.
+        lam = max(lam, 1 - lam)
+        partner = torch.randperm(len(y), generator=generator, device=y.device)
+        logits = model(torch.lerp(x[partner], x, lam))
+        shares = F.one_hot(y, logits.shape[1]).float()
+        return self.fit(logits, torch.lerp(shares[partner], shares, lam)), logits
+
+
+def squared_error(logits: Tensor, target: Tensor) -> Tensor:
+    """Sum over classes, mean over points."""
+    return (logits.float() - target).square().sum(1).mean()
 
 
 ST = Method("st", "ST", "#0072B2")
@@ -112,4 +146,10 @@ TRADES_FROZEN = Method(
 # the missing cell of the audit's 2 x 2
 AT_FROZEN = Method("at-frozen", "AT (frozen BN)", "#E69F00", pgd, batchnorm="frozen")
 
-METHODS = {m.name: m for m in (ST, AT, TRADES, TRADES_FROZEN, AT_FROZEN)}
+MIXUP = Mixup("mixup", "mixup", "#882255")
+MIXUP_MSE = Mixup("mixup-mse", "mixup, squared error", "#999933", fit=squared_error)
+MIXUP_ETF = Mixup("mixup-etf", "mixup, fixed simplex", "#44AA99", etf=True)
+
+METHODS = {
+    m.name: m for m in (ST, AT, TRADES, TRADES_FROZEN, AT_FROZEN, MIXUP, MIXUP_MSE, MIXUP_ETF)
+}

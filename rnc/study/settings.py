@@ -152,6 +152,8 @@ class Training:
         drops: shares of the epochs at which the learning rate is divided by ten.
         precision: of the training's matrix products: "float32", or "bfloat16" (autocast:
             weights, losses and all measurements stay in float32).
+        mixing: alpha of mixup, whose share of the first image is from Beta(alpha, alpha); other
+            methods leave it alone.
     """
 
     method: Method
@@ -169,6 +171,7 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     precision: str = "float32"
+    mixing: float = 1.0
 
     def __post_init__(self) -> None:
         if not is_folder(self.dataset):
@@ -181,12 +184,13 @@ class Training:
         check_whole("batch", self.batch, 2)
         check_one_of("precision", self.precision, PRECISIONS)
         check_whole("seed", self.seed, 0)
-        for name in ("beta", "lr", "momentum", "weight_decay"):
+        for name in ("beta", "lr", "momentum", "weight_decay", "mixing"):
             check_number(name, getattr(self, name), 0)
             # 6 and 6.0 are one setting, so they must have one key
             object.__setattr__(self, name, float(getattr(self, name)))
-        if not self.momentum:
-            raise ParameterError(f"momentum must be more than 0; got {self.momentum!r}")
+        for name in ("momentum", "mixing"):
+            if not getattr(self, name):
+                raise ParameterError(f"{name} must be more than 0; got {getattr(self, name)!r}")
         self._check_features()
         if (self.attack is None) != (self.method.perturb is None):
             raise ParameterError(

@@ -13,6 +13,7 @@ same settings, as two processors make them, never stand side by side.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -296,6 +297,18 @@ def make(
     return record
 
 
+def trained(training: Training, images: data.Images) -> dict[str, Tensor]:
+    """The last state of a network: found in the store, or else trained and kept there.
+
+    Args:
+        images: what it is trained on.
+    """
+    with _locked(home(training)):
+        if read_json(home(training) / "training.json") is None:
+            _train(training, images, None)
+        return read_tensors(_snapshot(training, training.epochs))[0]
+
+
 def estimate(request: Request, device: str, trains: bool | None = None) -> float:
     """About how many seconds it takes to make what is missing of a record.
 
@@ -352,12 +365,7 @@ def _make(request: Request, device: str, publish: bool) -> None:
                 raise Damaged(f"{_snapshot(training, epoch)} is of another network")
             return state
 
-        def last(other: Training) -> dict[str, Tensor]:
-            with _locked(home(other)):
-                if read_json(home(other) / "training.json") is None:
-                    _train(other, images, None)
-                return read_tensors(_snapshot(other, other.epochs))[0]
-
+        last = functools.partial(trained, images=images)
         subject = Subject(training, request.evaluation, images, weights, trained=last)
         for m in request.measurements:
             if m.name not in measured:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor, nn
 
-from rnc.models import MODELS
+from rnc.collapse import simplex_etf
+from rnc.models import MODELS, Fixed
 from rnc.progress import OutOfTime, progress
 from rnc.study.data import Images, unit
 from rnc.study.settings import Training
@@ -76,6 +77,10 @@ def build(training: Training, images: Images) -> nn.Module:
         model = MODELS[training.model](
             len(images.classes), training.width, images.mean, images.std
         )
+    if training.method.etf:
+        rotation = Generator().manual_seed(training.seed)
+        rows = simplex_etf(len(images.classes), model.classifier.in_features, rotation)
+        model.classifier = Fixed(rows.float())
     # as the images are: convolutions on CPU and GPU are faster so
     return model.to(images.x.device, memory_format=torch.channels_last)
 
@@ -184,7 +189,7 @@ def _epoch(training, model, optimiser, x, y, epoch) -> dict[str, float]:
     for batch in order.split(training.batch):
         with autocast(training.precision, y.device):
             loss, logits = training.method.objective(
-                model, unit(x[batch]), y[batch], attack, training.beta, noise
+                model, unit(x[batch]), y[batch], attack, training.beta, noise, training.mixing
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -1,0 +1,30 @@
+"""The same networks trained longer, and on other data, as far as they are recorded."""
+
+from __future__ import annotations
+
+from rnc.neighbours.mixup.experiments import Settings, mixup, st
+from rnc.neighbours.neighbour import Experiment
+
+OTHERS = {
+    "digits, 500 epochs": Settings(epochs=500, seeds=(0,)),
+    "CIFAR-10, 80 epochs": Settings("cifar10-small", epochs=80, seeds=(1,)),
+    "CIFAR-10, 400 epochs": Settings("cifar10-small", epochs=400, seeds=(1,)),
+}
+
+
+def tasks(name: str) -> list[tuple[Experiment, Settings, tuple[int, ...]]]:
+    """Of one of OTHERS, for `rnc.neighbours.run.run`."""
+    settings = OTHERS[name]
+    return [(one, settings, (seed,)) for one in (mixup, st) for seed in settings.seeds]
+
+
+def recorded() -> dict[str, dict]:
+    """Those of OTHERS that are there, by name; each with lists over seeds for `mixup` and `st`, as
+    `Neighbour.measure` gives them. Nothing is computed."""
+    found: dict[str, dict] = {}
+    for name in OTHERS:
+        if all(one.is_kept(settings, *seed) for one, settings, seed in tasks(name)):
+            measured = found.setdefault(name, {})
+            for one, settings, seed in tasks(name):
+                measured.setdefault(one.function.__name__, []).append(one(settings, *seed))
+    return found
