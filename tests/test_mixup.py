@@ -515,8 +515,11 @@ def test_sentences_follow_the_values(measured):
     assert "more robust than ST at every seed" in sentences.on_robustness(measured)
     assert "So mixup is better calibrated." in sentences.on_calibration(measured)
     assert "NC1 of mixup is 1.5 for unmixed points (ST 0.020)" in sentences.on_collapse(measured)
-    assert "- here: mixes are nearer to the channel;" in sentences.on_scales(
-        {"here": measured, "there": measured}
+    other = copy.deepcopy(measured)
+    assert sentences.on_scales({"here": measured, "there": other}).startswith("Every verdict")
+    other["mixup"][0]["mixes"]["off_chord"] = other["mixup"][1]["mixes"]["off_chord"] = 0.05
+    assert sentences.on_scales({"here": measured, "there": other}) == (
+        "Verdicts that change with the scale: M3: holds (here), does not hold here (there)."
     )
     assert sentences.on_scales({"here": measured}).startswith("No other")
 
@@ -554,6 +557,16 @@ def test_sentences_of_the_other_outcomes(measured):
     assert "keeps points from a vertex too" in sentences.on_squared_attack(measured)
     measured["st"][0] = measured["mixup"][0]
     assert "depends on seed and attack" in sentences.on_attack(measured)
+
+
+def test_a_table_has_a_column_for_each_scale(measured):
+    other = {name: measured[name][:1] for name in ("st", "mixup")}  # without the variants
+    table = show.scales({"here": measured, "there": other})
+    assert list(table.columns) == ["here", "there"]
+    assert table.loc["M3 mixes of two classes lie in a channel", "there"] == "holds (1 seed)"
+    assert table.loc["calibration error: mixup (ST)", "here"] == "0.010 (0.050)"
+    at = "rise / D at λ = 0.5 (theory; chord)"
+    assert table.loc[at, "here"] == "0.80 (0.80; 0.50)"
 
 
 def test_figures_are_drawn(measured):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,7 +12,9 @@ from rnc.neighbours.mixup.attacked import CHANNEL, LEADS, SWEEP
 from rnc.neighbours.mixup.claims import classes_of, predicted
 from rnc.neighbours.mixup.experiments import NETWORKS
 from rnc.neighbours.mixup.geometry import LAMBDAS, TRIANGLE
+from rnc.neighbours.mixup.scales import judged
 from rnc.show.plots import GREY, styled
+from rnc.study.findings.finding import span
 from rnc.study.methods import METHODS
 
 _METHODS = {name: METHODS[name.replace("_", "-")] for name in NETWORKS}
@@ -160,6 +163,47 @@ def reliability(found: dict[str, dict]) -> Figure:
         handles, [TITLES[n] for n in COMPARED], loc="outside upper center", ncols=len(COMPARED)
     )
     return figure
+
+
+def scales(found: dict[str, dict]) -> pd.DataFrame:
+    """Verdicts and values at each scale, a column for each.
+
+    Args:
+        found: by name of a scale, what was measured there.
+    """
+
+    def values(measured: dict, name: str, *path: str | int) -> str:
+        places = measured[name]
+        for step in path:
+            places = [place[step] for place in places]
+        return span(places)
+
+    rows: dict[str, dict[str, str]] = {}
+    for scale, measured in found.items():
+        column = {f"{v.claim.id} {v.claim.title}": v.at_seeds for v in judged(measured)}
+        margin = np.mean([of["mixes"]["margin"] for of in measured["mixup"]])
+        theory = predicted(float(margin), classes_of(measured["mixup"][0]))
+        for measure, lam in (("rise", 0.5), ("difference", 0.7)):
+            at = LAMBDAS.index(lam)
+            of_mixup = values(measured, "mixup", "mixes", measure, at)
+            title = f"{measure} / D at λ = {lam} (theory; chord)"
+            chord = theory[f"{measure}_chord"][at]
+            column[title] = f"{of_mixup} ({theory[measure][at]:.2f}; {chord:.2f})"
+        for title, path in {
+            "off theory": ("mixes", "off_theory"),
+            "off chord": ("mixes", "off_chord"),
+            "leap seen under PGD, rad": ("attacked", "pgd", "leap_seen"),
+            "between two wrong classes under PGD": ("attacked", "pgd", "between_wrong"),
+            "the same under the margin loss": ("attacked", "margin", "between_wrong"),
+            "test accuracy under PGD, ε 2": ("robust", "test", "pgd"),
+            "test accuracy": ("reliability", "accuracy"),
+            "calibration error": ("reliability", "ece"),
+            "NC1 of unmixed points": ("clean", "collapse", "nc1"),
+        }.items():
+            of_mixup, of_st = (values(measured, name, *path) for name in ("mixup", "st"))
+            column[f"{title}: mixup (ST)"] = f"{of_mixup} ({of_st})"
+        rows[scale] = column
+    return pd.DataFrame(rows)
 
 
 def _rows(axis: Axes, picture: dict, dots: np.ndarray) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from rnc.neighbours.mixup.claims import CLAIMS
 from rnc.neighbours.mixup.experiments import Settings, mixup, st
 from rnc.neighbours.neighbour import Experiment
+from rnc.study.claims import Verdict, judge_seeds
 
 OTHERS = {
     "digits, 500 epochs": Settings(epochs=500, seeds=(0,)),
     "CIFAR-10, 80 epochs": Settings("cifar10-small", epochs=80, seeds=(1,)),
     "CIFAR-10, 400 epochs": Settings("cifar10-small", epochs=400, seeds=(1,)),
 }
+
+VARIANTS = ("M5", "M6")  # claims on networks that only the chapter's own scale has
 
 
 def tasks(name: str) -> list[tuple[Experiment, Settings, tuple[int, ...]]]:
@@ -28,3 +32,9 @@ def recorded() -> dict[str, dict]:
             for one, settings, seed in tasks(name):
                 measured.setdefault(one.function.__name__, []).append(one(settings, *seed))
     return found
+
+
+def judged(measured: dict) -> list[Verdict]:
+    """The verdicts on all claims but VARIANTS, from what was measured at one scale."""
+    seeds = [measured | {"number": number} for number in range(len(measured["mixup"]))]
+    return [judge_seeds(claim, seeds) for claim in CLAIMS if claim.id not in VARIANTS]

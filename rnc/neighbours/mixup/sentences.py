@@ -9,6 +9,7 @@ import numpy as np
 from rnc.neighbours.mixup.claims import ATTACKS, classes_of, predicted
 from rnc.neighbours.mixup.experiments import Settings
 from rnc.neighbours.mixup.geometry import LAMBDAS
+from rnc.neighbours.mixup.scales import judged
 from rnc.study.findings import Text
 from rnc.study.findings.finding import span
 from rnc.study.settings import named_seeds
@@ -199,27 +200,19 @@ def on_collapse(measured: dict) -> Text:
 
 
 def on_scales(found: dict[str, dict]) -> Text:
-    """Whether channel or chord, and what attacks and calibration say, at each scale."""
+    """Which claims hold at one scale and not at another."""
     if len(found) < 2:
         return Text("No other length or data set is recorded.")
-    parts = []
-    for name, measured in found.items():
-        theory, chord = (
-            [of["mixes"][off] for of in measured["mixup"]] for off in ("off_theory", "off_chord")
-        )
-        between = [
-            of["attacked"][attack]["between_wrong"]
-            for of in measured["mixup"]
-            for attack in ATTACKS
-        ]
-        errors = (
-            span([of["reliability"]["ece"] for of in measured[kind]]) for kind in ("mixup", "st")
-        )
-        parts.append(
-            f"{name}: {_nearer(theory, chord)}; {span(between, '.0%')} of attacked points end "
-            "between two wrong classes; calibration error {} (ST {})".format(*errors)
-        )
-    return Text("\n".join(f"- {part}" for part in parts))
+    verdicts = {scale: {v.claim.id: v.verdict for v in judged(of)} for scale, of in found.items()}
+    changing = {
+        id: [f"{by_id[id]} ({scale})" for scale, by_id in verdicts.items()]
+        for id in next(iter(verdicts.values()))
+        if len({by_id[id] for by_id in verdicts.values()}) > 1
+    }
+    if not changing:
+        return Text("Every verdict is the same at each scale.")
+    parts = [f"{id}: {', '.join(answers)}" for id, answers in changing.items()]
+    return Text(f"Verdicts that change with the scale: {'; '.join(parts)}.")
 
 
 def _of_logits(measured: dict) -> str:
