@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -140,24 +142,23 @@ def reliability(found: dict[str, dict]) -> Figure:
     Args:
         found: by name of a scale, what was measured there.
     """
-    figure, axes = plt.subplots(1, len(found), figsize=(3.2 * len(found), 3.1), squeeze=False)
-    for axis, (scale, measured) in zip(axes[0], found.items(), strict=True):
+    columns = min(len(found), 2)
+    rows = math.ceil(len(found) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.9 * rows), squeeze=False)
+    for axis in axes.flat[len(found) :]:
+        axis.set_visible(False)
+    for axis, (scale, measured) in zip(axes.flat, found.items(), strict=False):
         axis.plot([0, 1], [0, 1], color=GREY, linewidth=1)
         for name in COMPARED:
-            bins = {
-                k: np.array(v, float) for k, v in measured[name][0]["reliability"]["bins"].items()
-            }
-            full = bins["share"] > 0
-            x, y, size = (bins[key][full] for key in ("confidence", "accuracy", "share"))
-            axis.plot(x, y, color=COLOURS[name], linewidth=1, alpha=0.6)
-            axis.scatter(
-                x, y, s=8 + 250 * size, color=COLOURS[name], alpha=0.7, label=TITLES[name]
-            )
+            bins = measured[name][0]["reliability"]["bins"]
+            kept = ("confidence", "accuracy", "share")
+            x, y, size = (np.array(bins[key], float) for key in kept)  # nan where a bin is empty
+            axis.scatter(x, y, s=6 + 250 * size, color=COLOURS[name], alpha=0.65, linewidth=0)
         axis.set_title(scale)
         axis.set_xlabel("confidence")
-        axis.set_xlim(0, 1.03)
-        axis.set_ylim(-0.03, 1.06)
-    axes[0][0].set_ylabel("accuracy")
+        axis.set_ylabel("accuracy")
+        axis.set_xlim(0, 1.04)
+        axis.set_ylim(-0.04, 1.08)
     handles = [plt.Line2D([], [], marker="o", linestyle="", color=COLOURS[n]) for n in COMPARED]
     figure.legend(
         handles, [TITLES[n] for n in COMPARED], loc="outside upper center", ncols=len(COMPARED)
