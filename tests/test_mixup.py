@@ -498,7 +498,7 @@ def test_claims_on_networks_that_do_not_fit_are_not_applicable(measured):
 def test_sentences_follow_the_values(measured):
     text = sentences.on_setting(Settings(epochs=50, eps=4, mixing=0.2, seeds=(1, 2)))
     assert text.startswith(
-        "Here: digits; VGG11 of width 8; 50 epochs; λ ~ Beta(α, α) with α = 0.2"
+        "Here: digits; VGG11 of width 8; 50 epochs (200 updates); λ ~ Beta(α, α) with α = 0.2"
     )
     assert text.endswith("10 steps, ℓ∞, ε = 4/255, on training points; seeds 1, 2.")
     assert "cosine of 0.98 (mixup) and 0.98 (ST)" in sentences.on_same(measured)
