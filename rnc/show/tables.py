@@ -59,7 +59,11 @@ def glance(found: dict[str, Records]) -> Table:
     judged = [judge(records) for records in found.values()]
     # norm and radius are enough of an attack here
     short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name, count=1) for name in found]
-    return table("glance.html", scales=short, claims=list(zip(*judged, strict=True)))
+    letters = [chr(ord("A") + number) for number in range(len(short))]
+    claims = list(zip(*judged, strict=True))
+    return table(
+        "glance.html", scales=zip(letters, short, strict=True), letters=letters, claims=claims
+    )
 
 
 def neighbours(judged: list[tuple[Neighbour, list[Verdict]]]) -> Table:

@@ -111,7 +111,7 @@ def test_the_simplex_moves_with_its_slider_and_turns_by_keys_and_pointer(visit, 
     tab.wait_for_timeout(600)
     attacked = dots(tab)
     assert all(a != b for a, b in zip(clean, attacked, strict=True))
-    assert "keep their label" in tab.locator("#simplex figcaption").first.inner_text()
+    assert "of these points stay" in tab.locator("#simplex figcaption").first.inner_text()
     tab.locator("#simplex svg").first.press("ArrowLeft")
     turned = dots(tab)
     assert all(a != b for a, b in zip(turned, attacked, strict=True))  # panels turn together
