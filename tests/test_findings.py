@@ -3,6 +3,7 @@
 import copy
 import re
 import string
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -320,9 +321,9 @@ def weights(nc1, logits):
     ("nc1", "logits", "sentence"),
     [
         ([1, 2, 3], [9, 8, 7], "shorter are the logits and the further is the network"),
-        ([1, 3, 2], [9, 8, 7], "shorter are the logits; the network is not further"),
-        ([1, 2, 3], [9, 8, 8.5], "further is the network from collapse; its logits are not"),
-        ([1, 1.1, 1.2], [9, 8.9, 8.8], "Neither goes one way by more than a quarter"),
+        ([1, 3, 2], [9, 8, 7], "not so the distance from collapse"),
+        ([1, 2, 3], [9, 8, 8.5], "not so the length of the logits"),
+        ([1, 1.1, 1.2], [9, 8.9, 8.8], "Neither distance from collapse nor length"),
     ],
 )
 def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sentence):
@@ -330,6 +331,14 @@ def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sen
     assert sentence in said
     assert f"NC1 ends at {', '.join(f'{v:.3g}' for v in nc1)}, the length" in said
     assert "for a weight β of 1, 3, 6 (1 seed)" in said
+
+
+def test_what_more_seeds_of_one_weight_give_stands_beside_the_series():
+    series = weights([1, 2, 3], [9, 8, 7])
+    (other,) = weights([1, 2, 5], [9, 8, 7])[6]["TRADES"]
+    other = replace(other, training=replace(other.training, seed=9))
+    series[6]["TRADES"].append(other)
+    assert "(1 seed). Over 2 seeds NC1 is 3.0–5.0 at β = 6. The more" in over_weights(series)
 
 
 def test_a_series_of_one_value_says_nothing():

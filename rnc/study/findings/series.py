@@ -71,14 +71,16 @@ def drift(series: Series, unit: str) -> Text:
     return Text(" ".join(lines))
 
 
+STEADILY = "at every step and seed, and by more than a quarter in all"
 WEIGHTS = {
     "both": "The more the divergence weighs, the shorter are the logits and the further is the "
-    "network from collapse.",
-    "logits": "The more the divergence weighs, the shorter are the logits; the network is not "
-    "further from collapse at every step.",
-    "collapse": "The more the divergence weighs, the further is the network from collapse; its "
-    "logits are not shorter at every step.",
-    "neither": "Neither goes one way by more than a quarter at every seed.",
+    f"network from collapse, {STEADILY}.",
+    "logits": f"The more the divergence weighs, the shorter are the logits, {STEADILY}; not so "
+    "the distance from collapse.",
+    "collapse": "The more the divergence weighs, the further is the network from collapse, "
+    f"{STEADILY}; not so the length of the logits.",
+    "neither": "Neither distance from collapse nor length of the logits goes with the weight "
+    f"{STEADILY}.",
 }
 
 
@@ -91,7 +93,7 @@ def over_weights(series: Series) -> Text:
         return Text(NOTHING)
     return Text(
         "On attacked points NC1 ends at {nc1}, the length of the logits at {logit_norm} and the "
-        "divergence at {kl} for a weight β of {weights} ({seeds}). ".format(**values)
+        "divergence at {kl} for a weight β of {weights} ({seeds}). {others}".format(**values)
         + WEIGHTS[outcome]
     )
 
@@ -117,8 +119,15 @@ def _over_weights(series: Series) -> tuple[str, dict[str, str]]:
         return all(one_way(row) == way for row in values) and bool((factors > MORE).all())
 
     further, shorter = goes("nc1", 1), goes("logit_norm", -1)
+    alone = {beta: n for beta, n in networks.items() if len(n) > len(seeds)}
+    others = [
+        f"Over {len(by_seed)} seeds NC1 is {span(r.end('pgd', 'nc1') for r in by_seed.values())} "
+        f"at β = {beta:g}. "
+        for beta, by_seed in alone.items()
+    ]
     both = "both" if further and shorter else "logits" if shorter else "neither"
     return "collapse" if further and not shorter else both, {
+        "others": "".join(others),
         "weights": ", ".join(f"{beta:g}" for beta in series),
         "seeds": f"{len(seeds)} seed{'s' * (len(seeds) > 1)}",
     } | {
