@@ -90,7 +90,7 @@ def _attenuation(figure: Figure, axis: Axes, measured: dict) -> Figure:
         axis.plot(squared, beta / (beta + u + squared), "-", color=colour, label=f"β = {beta:g}")
     axis.set_xlabel("squared singular value σ² of W")
     axis.set_title("deviations: after / before")
-    axis.legend(loc="lower left")
+    axis.legend(loc="center right")
     return figure
 
 
