@@ -145,7 +145,8 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
         ),
         (
             '[[run]]\nonly = ["sst"]\n',
-            "only must be one of st, at, trades, trades-frozen, at-frozen; got 'sst' (did you",
+            "only must be one of st, at, trades, trades-frozen, at-frozen, mixup, mixup-mse, "
+            "mixup-etf; got 'sst' (did you",
         ),
         ("[[run]]\nextra = 3\n", "extra must be a list such as stronger, early; got 3"),
         ('[[run]]\ndevice = "cpu"\n', "has a setting 'device'; allowed are only"),
