@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betaincinv
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
@@ -118,6 +117,8 @@ class Mixup(Method):
 
     def objective(self, model, x, y, attack, beta, generator, mixing=1.0) -> Loss:
         """One lambda ~ Beta(mixing, mixing) and one order of the partners for the whole batch."""
+        from scipy.special import betaincinv  # here, since it takes as long to import as the rest
+
         u = float(torch.rand((), generator=generator, device=x.device))
         lam = float(betaincinv(mixing, mixing, u))
         # Which of two images is first is chance. With the larger share to it, y stays the label
