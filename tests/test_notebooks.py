@@ -1,8 +1,10 @@
 """Notebooks as their users run them: twins in step, parameters, errors, any working directory."""
 
+import itertools
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import jupytext
@@ -53,6 +55,12 @@ def test_outputs_are_stored_where_they_are_compared_and_nowhere_else(path):
             assert (cell.execution_count is not None) == checked
 
 
+def names_of(settings):
+    """Of settings, and of the settings among their values."""
+    nested = (names_of(value) for value in settings.values() if isinstance(value, dict))
+    return {*settings, *itertools.chain(*nested)}
+
+
 @all_notebooks
 def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
     run = papermill("--help-notebook", path, cwd=tmp_path)
@@ -62,7 +70,7 @@ def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
     (cell,) = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
     declared = assigned(cell.source)
     assert [name for name, *_ in listed] == declared
-    own = {neighbour.chapter: vars(neighbour.settings()) for neighbour in NEIGHBOURS}
+    own = {neighbour.chapter: names_of(asdict(neighbour.settings())) for neighbour in NEIGHBOURS}
     assert set(declared) <= set(own.get(path.stem, VOCABULARY))
     units = {name: text for name, _, _, text in listed}
     if path.stem > "02" and path.stem not in own:
