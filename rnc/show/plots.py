@@ -514,7 +514,8 @@ def drift(series: Series, unit: str) -> Figure:
         raise NotMeasured("no claim was measured at every value")
     colours = {1: PALETTE[5], 0: GREY, -1: PALETTE[4]}
     low, high = 0.03, 30
-    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.21 * len(drawn)))
+    # a tall one: as sharp as it is read, and no heavier
+    figure, axis = plt.subplots(figsize=(6.4, 0.9 + 0.21 * len(drawn)), dpi=115)
     axis.axvspan(low / 2, 1, color="#009E73", alpha=0.1, linewidth=0)
     axis.axvline(1, color=GREY, linewidth=1)
     sizes = np.linspace(3, 7.5, len(series))

@@ -89,7 +89,7 @@ def test_a_page_says_what_it_is(page):
 def test_real_images_are_real_whatever_the_scale_of_the_book():
     captions = soup("notebooks/08_cifar10.html").find_all("figcaption")
     assert len(captions) >= 4
-    assert all("CIFAR-10, 100 images per class" in caption.text for caption in captions)
+    assert all("CIFAR-10" in caption.text for caption in captions)
 
 
 def test_every_picture_is_described():
