@@ -303,6 +303,22 @@ def _column(claim: Claim, seed: Seed) -> list[float] | None:
         return None
 
 
+# Values from values --------------------------------------------------------------------------
+
+
+def ratio(above: Value, below: Value) -> Value:
+    """nan where it cannot be formed, as for a network without any variance."""
+    return lambda seed: above(seed) / below(seed) if below(seed) else math.nan
+
+
+def less(a: Value, b: Value) -> Value:
+    return lambda seed: a(seed) - b(seed)
+
+
+def constant(value: float) -> Value:
+    return lambda seed: value
+
+
 # Values from records ------------------------------------------------------------------------
 
 
@@ -328,27 +344,13 @@ def _spread(method: Method, points: str) -> Value:
     )
 
 
-def _ratio(measure: str, *of: tuple[Method, str]) -> Value:
+def _of_ends(measure: str, *of: tuple[Method, str]) -> Value:
     """Of a measure at the end, for two methods with points, of the first to the second."""
-    above, below = (_end(method, points, measure) for method, points in of)
-    return lambda seed: _quotient(above(seed), below(seed))
-
-
-def _quotient(a: float, b: float) -> float:
-    """nan where it cannot be formed, as for a network without any variance."""
-    return a / b if b else float("nan")
-
-
-def _less(a: Value, b: Value) -> Value:
-    return lambda seed: a(seed) - b(seed)
+    return ratio(*(_end(method, points, measure) for method, points in of))
 
 
 def _apart(a: Value, b: Value) -> Value:
     return lambda seed: abs(a(seed) - b(seed))
-
-
-def _constant(value: float) -> Value:
-    return lambda seed: value
 
 
 def _guessing(method: Method) -> Value:
@@ -383,12 +385,6 @@ def _as_many_scattered(group: str) -> Value:
         return nulls.scattered(round(points * _changed(group, "share")(seed)), classes)
 
     return value
-
-
-def _of_scatter(seed: Seed) -> float:
-    """NC1 by predicted label of the points that leapt, over that of scatter."""
-    leapt, scatter = (_changed(group, "nc1")(seed) for group in ("pgd", "scatter_in_span"))
-    return _quotient(leapt, scatter)
 
 
 def _away_from_uniform(seed: Seed) -> float:
@@ -461,7 +457,7 @@ def _there(method: Method, points: str) -> tuple[Condition, ...]:
         _small_nc1(method, points),
         Condition(f"{named} NC2 norms", end("nc2_norms"), "<=", 0.1, _null_nc2(method, 0)),
         _small_angles(method, points),
-        Condition(f"{named} NC3", end("nc3"), "<=", 0.2, _constant(nulls.NC3)),
+        Condition(f"{named} NC3", end("nc3"), "<=", 0.2, constant(nulls.NC3)),
         Condition(f"{named} NC4", end("nc4"), "<=", 0.01, _null_nc4(method)),
     )
 
@@ -482,17 +478,17 @@ def _to_lose(method: Method) -> tuple[Condition, ...]:
 
 
 def _nc1_with_noise(method: Method, bound: float) -> Condition:
-    value = _ratio("nc1", (method, "gauss"), (method, "clean"))
+    value = _of_ends("nc1", (method, "gauss"), (method, "clean"))
     return Condition("NC1 with noise / NC1 clean", value, "<=", bound, neutral=1)
 
 
 def _lost_to_noise(method: Method) -> Condition:
-    value = _less(_end(method, "clean", "accuracy"), _end(method, "gauss", "accuracy"))
+    value = less(_end(method, "clean", "accuracy"), _end(method, "gauss", "accuracy"))
     return Condition("accuracy lost to noise", value, "<=", 0.01)
 
 
 def _attack_succeeds(method: Method) -> Condition:
-    value = _ratio("accuracy", (method, "pgd"), (method, "clean"))
+    value = _of_ends("accuracy", (method, "pgd"), (method, "clean"))
     return Condition(f"{method.title}: share of accuracy left by the attack", value, "<=", 0.5)
 
 
@@ -551,7 +547,7 @@ CLAIMS = (
             _lost_to_noise(ST),
             Condition(
                 "NC2 angles: noise less clean",
-                _less(_end(ST, "gauss", "nc2_angles"), _end(ST, "clean", "nc2_angles")),
+                less(_end(ST, "gauss", "nc2_angles"), _end(ST, "clean", "nc2_angles")),
                 "<=",
                 0.05,
             ),
@@ -607,7 +603,13 @@ CLAIMS = (
                 1,
                 _changed("scatter_in_span", "nc1"),
             ),
-            Condition("the same / that of scatter", _of_scatter, "<=", 0.5, _constant(1.0)),
+            Condition(
+                "the same / that of scatter",
+                ratio(_changed("pgd", "nc1"), _changed("scatter_in_span", "nc1")),
+                "<=",
+                0.5,
+                constant(1.0),
+            ),
         ),
         (*_to_lose(ST), _attack_succeeds(ST)),
     ),
@@ -636,10 +638,10 @@ CLAIMS = (
             ),
             Condition(
                 "targeted angle less untargeted, the same share",
-                _less(_changed_angle("targeted"), _changed_angle("pgd")),
+                less(_changed_angle("targeted"), _changed_angle("pgd")),
                 ">=",
                 0,
-                _constant(0.0),
+                constant(0.0),
             ),
         ),
         (
@@ -709,17 +711,17 @@ CLAIMS = (
         (
             Condition(
                 "Tr Σ_W of AT / of ST, clean",
-                _ratio("within", (AT, "clean"), (ST, "clean")),
+                _of_ends("within", (AT, "clean"), (ST, "clean")),
                 ">=",
                 1,
-                _constant(1.0),
+                constant(1.0),
             ),
             Condition(
                 "NC1 of AT / of ST, clean",
-                _ratio("nc1", (AT, "clean"), (ST, "clean")),
+                _of_ends("nc1", (AT, "clean"), (ST, "clean")),
                 ">=",
                 1,
-                _constant(1.0),
+                constant(1.0),
             ),
         ),
         (
@@ -746,7 +748,7 @@ CLAIMS = (
                 _apart(_end(AT, "pgd", "accuracy"), _end(AT, "pgd", "ncc_accuracy")),
                 "<=",
                 0.05,
-                _less(_end(AT, "pgd", "accuracy"), _guessing(AT)),
+                less(_end(AT, "pgd", "accuracy"), _guessing(AT)),
             ),
             Condition(
                 "the same on test points",
@@ -756,7 +758,7 @@ CLAIMS = (
                 ),
                 "<=",
                 0.05,
-                _less(lambda seed: seed[AT.title].geometry("test_pgd", "accuracy"), _guessing(AT)),
+                less(lambda seed: seed[AT.title].geometry("test_pgd", "accuracy"), _guessing(AT)),
             ),
         ),
         (Condition("AT: robust accuracy", _end(AT, "pgd", "accuracy"), ">=", 0.5),),
@@ -796,7 +798,7 @@ CLAIMS = (
                 _depth_correlation,
                 "<=",
                 -0.8,
-                _constant(0.0),
+                constant(0.0),
             ),
             Condition(
                 "NCC accuracy under attack, first layer",
@@ -813,7 +815,7 @@ CLAIMS = (
             ),
             Condition(
                 "the same, attacked less clean",
-                _less(_at_layer(0, "pgd", "nc2_angles"), _at_layer(0, "clean", "nc2_angles")),
+                less(_at_layer(0, "pgd", "nc2_angles"), _at_layer(0, "clean", "nc2_angles")),
                 "<=",
                 0.05,
             ),

@@ -15,9 +15,8 @@ import numpy as np
 
 from rnc.neighbours.deep_linear.experiments import DEPTHS
 from rnc.neighbours.neighbour import Seed, claim
-from rnc.study.claims import Condition
+from rnc.study.claims import Condition, Value, constant
 
-Value = Callable[[Seed], float]
 DEEP = DEPTHS[1:]
 
 
@@ -214,7 +213,7 @@ CLAIMS = (
             _order_under_attack,
             ">=",
             0.5,
-            lambda seed: 0.0,
+            constant(0.0),
         ),
     ),
 )

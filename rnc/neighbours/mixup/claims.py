@@ -15,9 +15,8 @@ import numpy as np
 from rnc.neighbours.mixup.geometry import LAMBDAS
 from rnc.neighbours.mixup.theory import mixed_logits
 from rnc.neighbours.neighbour import Seed, claim
-from rnc.study.claims import Condition
+from rnc.study.claims import Condition, Value, constant, less, ratio
 
-Value = Callable[[Seed], float]
 ATTACKS = ("pgd", "margin", "long")  # see `rnc.neighbours.mixup.attacked.perturbed`
 NEAR = (0.6, 0.7, 0.8)  # at 0.5 the difference is 0 on the channel and on the chord
 
@@ -56,14 +55,6 @@ def _of(network: str, *path: str) -> Value:
     return value
 
 
-def _ratio(above: Value, below: Value) -> Value:
-    return lambda seed: above(seed) / below(seed) if below(seed) else float("nan")
-
-
-def _less(first: Value, second: Value) -> Value:
-    return lambda seed: first(seed) - second(seed)
-
-
 def _off(network: str) -> tuple[Value, Value]:
     return _of(network, "mixes", "off_theory"), _of(network, "mixes", "off_chord")
 
@@ -90,13 +81,9 @@ def _under(network: str, measure: str, choose: Callable = min) -> Value:
 def _leap_ratio(seed: Seed) -> float:
     """Mixup's leap over that of standard training, the least over attacks."""
     return min(
-        _ratio(*(_of(n, "attacked", a, "leap_seen") for n in ("mixup", "st")))(seed)
+        ratio(*(_of(n, "attacked", a, "leap_seen") for n in ("mixup", "st")))(seed)
         for a in ATTACKS
     )
-
-
-def _zero(seed: Seed) -> float:
-    return 0.0
 
 
 def _fits(network: str) -> Condition:
@@ -147,7 +134,7 @@ CLAIMS = (
         "mixes of two classes lie in a channel",
         "Mixes of two classes lie where the theory says, not on the chord of the class means.",
         _FISHER,
-        Condition("off theory / off chord", _ratio(*_off("mixup")), "<=", 1, neutral=1),
+        Condition("off theory / off chord", ratio(*_off("mixup")), "<=", 1, neutral=1),
         premises=(_fits("mixup"),),
     ),
     _claim(
@@ -170,7 +157,7 @@ CLAIMS = (
         "With the squared error mixes are convex combinations of the class means.",
         _FISHER,
         Condition(
-            "off chord / off theory", _ratio(*reversed(_off("mixup_mse"))), "<=", 1, neutral=1
+            "off chord / off theory", ratio(*reversed(_off("mixup_mse"))), "<=", 1, neutral=1
         ),
         Condition(
             "|rise at λ = .5, less .5|",
@@ -187,14 +174,14 @@ CLAIMS = (
         "Fisher et al., experiments",
         Condition(
             "off theory, fixed / free",
-            _ratio(_off("mixup_etf")[0], _off("mixup")[0]),
+            ratio(_off("mixup_etf")[0], _off("mixup")[0]),
             "<=",
             1,
             neutral=1,
         ),
         Condition(
             "loss of test accuracy",
-            _less(
+            less(
                 _of("mixup", "reliability", "accuracy"),
                 _of("mixup_etf", "reliability", "accuracy"),
             ),
@@ -210,7 +197,7 @@ CLAIMS = (
         "Zhang et al. (2018) and later work; explained by Fisher et al.",
         Condition(
             "ECE on test points, mixup / ST",
-            _ratio(_of("mixup", "reliability", "ece"), _of("st", "reliability", "ece")),
+            ratio(_of("mixup", "reliability", "ece"), _of("st", "reliability", "ece")),
             "<=",
             1,
             neutral=1,
@@ -239,10 +226,10 @@ CLAIMS = (
         *(
             Condition(
                 f"accuracy under PGD, ε 2, {part}: mixup − ST",
-                _less(_of("mixup", "robust", part, "pgd"), _of("st", "robust", part, "pgd")),
+                less(_of("mixup", "robust", part, "pgd"), _of("st", "robust", part, "pgd")),
                 ">=",
                 0,
-                _zero,
+                constant(0.0),
             )
             for part in ("train", "test")
         ),
@@ -254,9 +241,7 @@ CLAIMS = (
         "ours",
         Condition(
             "NC1, mixup / ST",
-            _ratio(
-                _of("mixup", "clean", "collapse", "nc1"), _of("st", "clean", "collapse", "nc1")
-            ),
+            ratio(_of("mixup", "clean", "collapse", "nc1"), _of("st", "clean", "collapse", "nc1")),
             ">=",
             1,
             neutral=1,

@@ -14,10 +14,9 @@ import functools
 import itertools
 from collections.abc import Callable
 
-from rnc.neighbours.neighbour import Seed, claim
-from rnc.study.claims import Condition
+from rnc.neighbours.neighbour import claim
+from rnc.study.claims import Condition, Value, constant
 
-Value = Callable[[Seed], float]
 TRAINED_ON = (("ST", "clean"), ("AT", "clean"), ("AT", "pgd"))
 NAMES = {"clean": "clean", "pgd": "attacked"}
 
@@ -25,10 +24,6 @@ NAMES = {"clean": "clean", "pgd": "attacked"}
 def _of(experiment: str, look: Callable[[dict], float]) -> Value:
     """A value of one seed's results."""
     return lambda seed: look(seed[experiment][seed["number"]])
-
-
-def _constant(value: float) -> Value:
-    return lambda seed: value
 
 
 def _response(name: str) -> Value:
@@ -112,6 +107,21 @@ def _off(name: str) -> Value:
     return _blocks(lambda block: abs(block[name] / block["model"] - 1))
 
 
+def _falls_with_depth(what: str, measure: str, null: Value) -> tuple[Condition, ...]:
+    """On points of each kind that is trained on."""
+    return tuple(
+        Condition(
+            f"{method}, {NAMES[points]}: {what} last / first",
+            _over_depth(method, points, measure),
+            "<=",
+            1,
+            null,
+            neutral=1,
+        )
+        for method, points in TRAINED_ON
+    )
+
+
 # Both networks fit what they were trained on.
 _FITTED = (
     Condition("ST: accuracy on training points", _accuracy("ST", "clean"), ">=", 0.99),
@@ -134,9 +144,9 @@ CLAIMS = (
         "Along the gradient flow R falls, Tr Σ_W with the decay taken out falls, and Tr Σ_B "
         "rises.",
         "Tirer et al., theorem on the flow; the two rates: ours",
-        Condition("largest ln R after − before", _paths("step", max), "<=", 0, _constant(0)),
-        Condition("largest rate of e²ᵘᵗTr Σ_W", _paths("falling", max), "<=", 0, _constant(0)),
-        Condition("smallest rate of e²ᵘᵗTr Σ_B", _paths("rising", min), ">=", 0, _constant(0)),
+        Condition("largest ln R after − before", _paths("step", max), "<=", 0, constant(0)),
+        Condition("largest rate of e²ᵘᵗTr Σ_W", _paths("falling", max), "<=", 0, constant(0)),
+        Condition("smallest rate of e²ᵘᵗTr Σ_B", _paths("rising", min), ">=", 0, constant(0)),
         Condition("error of the two formulas", _paths("off", max), "<=", 1e-8),
     ),
     _claim(
@@ -145,7 +155,7 @@ CLAIMS = (
         "From β = 1/(2w) − u on the minimiser has a smaller R than the given features, and for "
         "strong pulls it is the flow's at time 1/β, to the first order.",
         "Tirer et al., corollary; the constant and the rate: ours",
-        Condition("largest R/R₀ − 1", _of("pull", _where_enough), "<=", 0, _constant(0)),
+        Condition("largest R/R₀ − 1", _of("pull", _where_enough), "<=", 0, constant(0)),
         Condition("smallest Tr Σ_B over its bound − 1", _pull("between", min), ">=", 0),
         Condition("β²|ln R − first order|, over that at β = 10", _remainder("second"), "<=", 2),
         Condition(
@@ -183,14 +193,14 @@ CLAIMS = (
             _of("response", lambda found: max(found["by_u"]["steps"])),
             "<=",
             0,
-            _constant(0),
+            constant(0),
         ),
         Condition(
             "smallest step of σ_min over w",
             _of("response", lambda found: min(found["by_w"]["steps"])),
             ">=",
             0,
-            _constant(0),
+            constant(0),
         ),
         Condition(
             "distance from β/(β + s)",
@@ -210,22 +220,12 @@ CLAIMS = (
                 _largest_step(method, points),
                 "<=",
                 1,
-                _constant(1),
+                constant(1),
                 neutral=1,
             )
             for method, points in TRAINED_ON
         ),
-        *(
-            Condition(
-                f"{method}, {NAMES[points]}: R last / first",
-                _over_depth(method, points, "ratio"),
-                "<=",
-                1,
-                _at_start("ratio"),
-                neutral=1,
-            )
-            for method, points in TRAINED_ON
-        ),
+        *_falls_with_depth("R", "ratio", _at_start("ratio")),
         premises=_FITTED,
     ),
     _claim(
@@ -234,17 +234,7 @@ CLAIMS = (
         "The share of the variance within classes in the span of the class means falls with depth "
         "on points of the kind trained on, and not on attacked points of ST.",
         "ours, from T4",
-        *(
-            Condition(
-                f"{method}, {NAMES[points]}: share last / first",
-                _over_depth(method, points, "share"),
-                "<=",
-                1,
-                _at_start("share"),
-                neutral=1,
-            )
-            for method, points in TRAINED_ON
-        ),
+        *_falls_with_depth("share", "share", _at_start("share")),
         Condition(
             "ST, attacked: share last / first",
             _over_depth("ST", "pgd", "share"),
@@ -259,17 +249,7 @@ CLAIMS = (
         "variance within classes falls with depth",
         "Tr Σ_W itself falls with depth, as it does along the flow.",
         "Tirer et al., second statement on the flow, read as depth",
-        *(
-            Condition(
-                f"{method}, {NAMES[points]}: Tr Σ_W last / first",
-                _over_depth(method, points, "within"),
-                "<=",
-                1,
-                _constant(1),
-                neutral=1,
-            )
-            for method, points in TRAINED_ON
-        ),
+        *_falls_with_depth("Tr Σ_W", "within", constant(1)),
         premises=_FITTED,
     ),
     _claim(
@@ -290,7 +270,7 @@ CLAIMS = (
             _blocks(lambda block: block["block"] / block["given"]),
             "<=",
             1,
-            _constant(1),
+            constant(1),
             neutral=1,
         ),
         Condition(

@@ -9,13 +9,10 @@ size, and an edit with that of another image of the class.
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
 
 from rnc.neighbours.neighbour import Seed, claim
-from rnc.study.claims import Condition
+from rnc.study.claims import Condition, Value, constant, less, ratio
 
-Value = Callable[[Seed], float]
 RIVALS = {"zero": "descent to 0", "grey": "descent to grey", "away": "a latent shift"}
 
 
@@ -27,17 +24,8 @@ def _sets(name: str, measure: str) -> Value:
     return lambda seed: _of(seed, "perturbations")["sets"][name][measure]
 
 
-def _ratio(a: Value, b: Value) -> Value:
-    """Not a number where the second is 0."""
-    return lambda seed: a(seed) / b(seed) if b(seed) else math.nan
-
-
-def _less(a: Value, b: Value) -> Value:
-    return lambda seed: a(seed) - b(seed)
-
-
 def _over_clean(name: str, measure: str) -> Value:
-    return _ratio(_sets(name, measure), _sets("clean", measure))
+    return ratio(_sets(name, measure), _sets("clean", measure))
 
 
 def _edit(name: str, edit: str, measure: str) -> Value:
@@ -90,10 +78,10 @@ def _edits_work(edit: str) -> Condition:
 def _target(name: str, edit: str) -> Condition:
     return Condition(
         f"{EDITS[edit]}: taken for the target, over clean",
-        _ratio(_edit(name, edit, "target"), _edit("clean", edit, "target")),
+        ratio(_edit(name, edit, "target"), _edit("clean", edit, "target")),
         "<=",
         0.5,
-        lambda seed: 1.0,
+        constant(1.0),
         neutral=1,
     )
 
@@ -119,7 +107,7 @@ CLAIMS = (
         "PCA− destroys the reconstruction, and does not merely make it noisy.",
         "Guo et al., figures",
         Condition(
-            "PSNR under noise − under PCA−", _less(_psnr("gauss"), _psnr("pca_minus")), ">=", 5
+            "PSNR under noise − under PCA−", less(_psnr("gauss"), _psnr("pca_minus")), ">=", 5
         ),
         premises=(RECONSTRUCTS,),
     ),
@@ -128,10 +116,8 @@ CLAIMS = (
         "descent is what destroys",
         "Of both directions of the loss it is descent that destroys.",
         "Guo et al., objectives 1 and 2",
-        Condition(
-            "PSNR: PCA− − its ascent", _less(_psnr("pca_minus"), _psnr("minus_up")), "<=", 0
-        ),
-        Condition("PSNR: PCA− − PCA+", _less(_psnr("pca_minus"), _psnr("pca_plus")), "<=", 0),
+        Condition("PSNR: PCA− − its ascent", less(_psnr("pca_minus"), _psnr("minus_up")), "<=", 0),
+        Condition("PSNR: PCA− − PCA+", less(_psnr("pca_minus"), _psnr("pca_plus")), "<=", 0),
         premises=(RECONSTRUCTS,),
     ),
     _claim(
@@ -152,7 +138,7 @@ CLAIMS = (
         *(
             Condition(
                 f"{words}: PSNR to the clean edit − a stranger's",
-                _less(_edit("pca_minus", edit, "clean_edit"), _stranger(edit)),
+                less(_edit("pca_minus", edit, "clean_edit"), _stranger(edit)),
                 "<=",
                 0,
             )
@@ -177,7 +163,7 @@ CLAIMS = (
         *(
             Condition(
                 f"{words}: PSNR of the edit to the original, PCA+ − clean",
-                _less(_edit("pca_plus", edit, "original"), _edit("clean", edit, "original")),
+                less(_edit("pca_plus", edit, "original"), _edit("clean", edit, "original")),
                 ">=",
                 0,
             )
@@ -191,12 +177,12 @@ CLAIMS = (
         "PCA− destroys more than earlier attacks on the encoder.",
         "Guo et al., comparison",
         *(
-            Condition(f"PSNR: PCA− − {words}", _less(_psnr("pca_minus"), _psnr(name)), "<=", -0.3)
+            Condition(f"PSNR: PCA− − {words}", less(_psnr("pca_minus"), _psnr(name)), "<=", -0.3)
             for name, words in RIVALS.items()
         ),
         Condition(
             "still taken for its class: PCA− − the least of these",
-            _less(_sets("pca_minus", "judged"), _rivals_judged),
+            less(_sets("pca_minus", "judged"), _rivals_judged),
             "<=",
             -0.05,
         ),
@@ -209,7 +195,7 @@ CLAIMS = (
         "Guo et al., abstract",
         Condition(
             "share of the loss beyond noise that carries over",
-            _ratio(_lost("other"), _lost("own")),
+            ratio(_lost("other"), _lost("own")),
             ">=",
             0.5,
         ),
@@ -239,10 +225,10 @@ CLAIMS = (
         "an earlier attack under another name",
         "PCA− is PhotoGuard's attack on the encoder with target 0.",
         "ours",
-        Condition("signs of the gradient that agree", _signs, ">=", 0.99, lambda seed: 0.5),
+        Condition("signs of the gradient that agree", _signs, ">=", 0.99, constant(0.5)),
         Condition(
             "PSNR: |PCA− − descent to 0|",
-            lambda seed: abs(_less(_psnr("pca_minus"), _psnr("zero"))(seed)),
+            lambda seed: abs(less(_psnr("pca_minus"), _psnr("zero"))(seed)),
             "<=",
             0.3,
         ),
