@@ -38,6 +38,12 @@ def check_number(name: str, value: object, low: float, unit: str = "") -> None:
         raise ParameterError(f"{name} must be finite; got {value!r}")
 
 
+def check_positive(name: str, value: object, unit: str = "") -> None:
+    check_number(name, value, 0, unit)
+    if not value:
+        raise ParameterError(f"{name} must be more than 0; got {value!r}")
+
+
 def check_whole(name: str, value: object, low: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ParameterError(f"{name} must be a whole number, at least {low}; got {value!r}")

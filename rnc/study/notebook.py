@@ -41,6 +41,22 @@ def parameters(namespace: Mapping[str, Any], known: Collection[str]) -> dict[str
     return {name: namespace[name] for name in declared}
 
 
+def whole_numbers(name: str, value: Any, example: str) -> Any:
+    """Several whole numbers from text such as the example; what is no text stays as it is.
+
+    Raises:
+        ParameterError: the text is of something else.
+    """
+    if not isinstance(value, str):
+        return value
+    try:
+        return tuple(int(part) for part in value.split(","))
+    except ValueError:
+        raise ParameterError(
+            f'{name} must be whole numbers such as "{example}"; got {value!r}'
+        ) from None
+
+
 def assigned(source: str) -> list[str]:
     """Names that a cell of parameters assigns, with or without an annotation."""
     targets: list[ast.expr] = []

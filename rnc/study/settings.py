@@ -18,7 +18,13 @@ from typing import Any
 
 import torch
 
-from rnc.errors import ParameterError, check_number, check_one_of, check_whole
+from rnc.errors import (
+    ParameterError,
+    check_number,
+    check_one_of,
+    check_positive,
+    check_whole,
+)
 from rnc.models import MODELS, num_features
 from rnc.study import notebook
 from rnc.study.data import DATASETS, FOLDER
@@ -189,8 +195,7 @@ class Training:
             # 6 and 6.0 are one setting, so they must have one key
             object.__setattr__(self, name, float(getattr(self, name)))
         for name in ("momentum", "mixing"):
-            if not getattr(self, name):
-                raise ParameterError(f"{name} must be more than 0; got {getattr(self, name)!r}")
+            check_positive(name, getattr(self, name))
         self._check_features()
         if (self.attack is None) != (self.method.perturb is None):
             raise ParameterError(

@@ -71,13 +71,8 @@ class Settings:
     def from_notebook(cls, namespace: dict) -> Settings:
         """What a notebook's parameters ask for; counts and seeds such as "200,100,50,50"."""
         given = notebook.parameters(namespace, cls.__dataclass_fields__)
-        if isinstance(counts := given.get("counts"), str):
-            try:
-                given["counts"] = tuple(int(part) for part in counts.split(","))
-            except ValueError:
-                raise ParameterError(
-                    f'counts must be whole numbers such as "200,100,50,50"; got {counts!r}'
-                ) from None
+        if "counts" in given:
+            given["counts"] = notebook.whole_numbers("counts", given["counts"], "200,100,50,50")
         if "seeds" in given:
             given["seeds"] = seeds_of(given["seeds"])
         return cls(**given)

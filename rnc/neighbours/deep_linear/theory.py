@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import brentq, minimize_scalar
 from torch import Tensor
 
-from rnc.errors import ParameterError, check_number, check_whole
+from rnc.errors import ParameterError, check_positive, check_whole
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,7 @@ class Problem:
         if not self.decays:
             raise ParameterError("decays must be of at least one layer; got none")
         for decay in (*self.decays, self.feature_decay):
-            check_number("decays", decay, 0)
-            if not decay:  # no minimum is attained
-                raise ParameterError(f"decays must be more than 0; got {decay!r}")
+            check_positive("decays", decay)  # at 0 no minimum is attained
 
     @property
     def layers(self) -> int:

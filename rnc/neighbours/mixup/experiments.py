@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Generator, Tensor, nn
 
-from rnc.errors import ParameterError, check_number, check_one_of, check_whole
+from rnc.errors import check_number, check_one_of, check_positive, check_whole
 from rnc.neighbours.mixup.attacked import (
     KINDS,
     SWEEP,
@@ -64,9 +64,7 @@ class Settings:
         check_whole("epochs", self.epochs, 1)
         check_whole("steps", self.steps, 1)
         check_number("eps", self.eps, 0, " in units of 1/255")
-        check_number("mixing", self.mixing, 0)
-        if not self.mixing:
-            raise ParameterError(f"mixing must be more than 0; got {self.mixing!r}")
+        check_positive("mixing", self.mixing)
         for name in ("mixing", "eps"):  # 1 and 1.0 are one setting
             object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -77,13 +75,8 @@ class Settings:
     def from_notebook(cls, namespace: dict) -> Settings:
         """What a notebook's parameters ask for; classes and seeds such as "0,1,2"."""
         given = notebook.parameters(namespace, cls.__dataclass_fields__)
-        if isinstance(classes := given.get("classes"), str):
-            try:
-                given["classes"] = tuple(int(part) for part in classes.split(","))
-            except ValueError:
-                raise ParameterError(
-                    f'classes must be whole numbers such as "0,1,2"; got {classes!r}'
-                ) from None
+        if "classes" in given:
+            given["classes"] = notebook.whole_numbers("classes", given["classes"], "0,1,2")
         return cls(**given)
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from rnc.errors import ParameterError, check_number
+from rnc.errors import ParameterError, check_positive
 from rnc.neighbours.neighbour import experiment
 from rnc.neighbours.perturbation import network, numerics, theory
 from rnc.neighbours.perturbation.theory import Problem, Spread
@@ -58,9 +58,7 @@ class Settings:
                 f"{self.points} = {size}"
             )
         _ = self.problem.rho  # there must be collapsed features
-        check_number("eps", self.eps, 0, " in units of 1/255")
-        if not self.eps:
-            raise ParameterError(f"eps must be more than 0; got {self.eps!r}")
+        check_positive("eps", self.eps, " in units of 1/255")
 
     @property
     def problem(self) -> Problem:

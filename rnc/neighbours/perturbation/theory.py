@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rnc.errors import ParameterError, check_number, check_whole
+from rnc.errors import ParameterError, check_number, check_positive, check_whole
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ class Problem:
             raise ParameterError(
                 f"dim must be at least {self.classes}, the number of classes; got {self.dim!r}"
             )
-        for name in ("w", "u", "beta"):
-            check_number(name, getattr(self, name), 0)
-            if name != "u" and not getattr(self, name):
-                raise ParameterError(f"{name} must be more than 0; got {getattr(self, name)!r}")
+        check_number("u", self.u, 0)
+        for name in ("w", "beta"):
+            check_positive(name, getattr(self, name))
 
     @property
     def s(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 
-from rnc.errors import ParameterError, check_number, check_one_of, check_whole
+from rnc.errors import ParameterError, check_number, check_one_of, check_positive, check_whole
 from rnc.neighbours.posterior_collapse.vae import Training
 from rnc.study import notebook
 from rnc.study.settings import seeds_of
@@ -41,11 +41,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_one_of("dataset", self.vae.dataset, DATASETS)
-        for name in ("eps", "v", "strength", "guidance"):
+        for name in ("strength", "guidance"):
             check_number(name, getattr(self, name), 0)
         for name in ("eps", "v"):
-            if not getattr(self, name):
-                raise ParameterError(f"{name} must be more than 0; got {getattr(self, name)!r}")
+            check_positive(name, getattr(self, name))
         if not 0 < self.strength <= 1:
             raise ParameterError(f"strength must be in (0, 1]; got {self.strength!r}")
         check_whole("steps", self.steps, 1)
