@@ -401,7 +401,7 @@ def test_figures_draw(measured):
     settings = Settings()
     for figure in (
         perturbation.flow(measured),
-        perturbation.pulled(measured),
+        perturbation.pulled(measured, settings),
         perturbation.response(measured, settings),
         perturbation.depth(measured),
         perturbation.blocks(measured),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from rnc.neighbours.deep_linear.experiments import DEPTHS, SWEEP, Settings
 from rnc.neighbours.deep_linear.theory import Optimum, Problem, jump, last_root, stationary
-from rnc.show.plots import GREY, PALETTE, styled
+from rnc.show.plots import GREY, PALETTE, banded, styled
 from rnc.show.tables import Table, table
 
 COLOURS = dict(
@@ -154,11 +154,8 @@ def digits(measured: dict) -> Figure:
             values = np.array(of[name])
             colour = COLOURS[int(depth)]
             label = f"M = {depth}, {'PGD' if name == 'attacked' else 'test'}"
-            right.plot(
-                found["counts"], values.mean(0), line, marker="o", color=colour, label=label
-            )
-            band = values.min(0), values.max(0)
-            right.fill_between(found["counts"], *band, color=colour, alpha=0.12, linewidth=0)
+            style = {"linestyle": line, "marker": "o", "label": label}
+            banded(right, found["counts"], values, colour, 0.12, **style)
     right.axvline(found["threshold"], color=GREY, linestyle=":")
     right.set_xscale("log")
     right.set_xticks([5, 10, 20, 50, 100], ["5", "10", "20", "50", "100"])

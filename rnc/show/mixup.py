@@ -15,7 +15,7 @@ from rnc.neighbours.mixup.claims import classes_of, predicted
 from rnc.neighbours.mixup.experiments import NETWORKS
 from rnc.neighbours.mixup.geometry import LAMBDAS, TRIANGLE
 from rnc.neighbours.mixup.scales import judged
-from rnc.show.plots import GREY, styled
+from rnc.show.plots import GREY, banded, styled
 from rnc.study.findings.finding import span
 from rnc.study.methods import METHODS
 
@@ -60,10 +60,7 @@ def lines(measured: dict) -> Figure:
         axis.plot(LAMBDAS, expected[f"{measure}_chord"], "--", color="#000000", label="chord")
         for name in NETWORKS:
             values = np.array([network["mixes"][measure] for network in measured[name]])
-            axis.plot(LAMBDAS, values.mean(0), "-o", color=COLOURS[name], label=TITLES[name])
-            axis.fill_between(
-                LAMBDAS, values.min(0), values.max(0), color=COLOURS[name], alpha=0.15, linewidth=0
-            )
+            _line(axis, LAMBDAS, values, name)
         axis.set_title(title)
         axis.set_xlabel("λ")
         axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
@@ -120,10 +117,7 @@ def radii(measured: dict) -> Figure:
     for axis, (measure, title) in zip(axes, titles.items(), strict=True):
         for name in NETWORKS:
             values = np.array([[at[measure] for at in of["sweep"]] for of in measured[name]])
-            axis.plot(SWEEP, values.mean(0), "-o", color=COLOURS[name], label=TITLES[name])
-            axis.fill_between(
-                SWEEP, values.min(0), values.max(0), color=COLOURS[name], alpha=0.15, linewidth=0
-            )
+            _line(axis, SWEEP, values, name)
         axis.set_title(title)
         axis.set_xscale("log", base=2)
         axis.set_xticks(SWEEP, [str(eps) for eps in SWEEP])
@@ -205,6 +199,10 @@ def scales(found: dict[str, dict]) -> pd.DataFrame:
             column[f"{title}: mixup (ST)"] = f"{of_mixup} ({of_st})"
         rows[scale] = column
     return pd.DataFrame(rows)
+
+
+def _line(axis: Axes, x: tuple, values: np.ndarray, name: str) -> None:
+    banded(axis, x, values, COLOURS[name], 0.15, marker="o", label=TITLES[name])
 
 
 def _rows(axis: Axes, picture: dict, dots: np.ndarray) -> None:

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rnc.neighbours.perturbation import network, theory
+from rnc.neighbours.perturbation.claims import NAMES
 from rnc.neighbours.perturbation.experiments import Settings
-from rnc.show.plots import GREY, PALETTE, styled
+from rnc.show.plots import GREY, PALETTE, banded, styled
 from rnc.study.methods import AT, ST
 
 COLOURS = (PALETTE[4], PALETTE[5], PALETTE[2])
@@ -52,7 +53,7 @@ def flow(measured: dict) -> Figure:
 
 
 @styled
-def pulled(measured: dict) -> Figure:
+def pulled(measured: dict, settings: Settings) -> Figure:
     """R of the minimiser over that of the given features against the strength of the pull, beside
     the flow at time 1/beta and the first order; and attenuation along the classifier's
     directions."""
@@ -75,23 +76,23 @@ def pulled(measured: dict) -> Figure:
         ],
         loc="lower left",
     )
-    return _attenuation(figure, axes[1], measured)
+    _attenuation(axes[1], measured, settings.problem)
+    return figure
 
 
-def _attenuation(figure: Figure, axis: Axes, measured: dict) -> Figure:
+def _attenuation(axis: Axes, measured: dict, problem: theory.Problem) -> None:
     largest = max(max(d["squared"]) for found in measured["pull"] for d in found["directions"])
     squared = np.linspace(0, 1.05 * largest, 200)
     for number, colour in enumerate(COLOURS):
         for found in measured["pull"]:
             one = found["directions"][number]
             axis.plot(one["squared"], one["found"], "o", color=colour)
-        beta, unseen = one["beta"], np.array(one["found"])[-1]
-        u = beta / unseen - beta  # of what the classifier does not see the factor is beta/(beta+u)
-        axis.plot(squared, beta / (beta + u + squared), "-", color=colour, label=f"β = {beta:g}")
+        beta = one["beta"]
+        expected = theory.attenuation(squared, problem.at(beta=beta))
+        axis.plot(squared, expected, "-", color=colour, label=f"β = {beta:g}")
     axis.set_xlabel("squared singular value σ² of W")
     axis.set_title("deviations: after / before")
     axis.legend(loc="center right")
-    return figure
 
 
 @styled
@@ -138,10 +139,7 @@ def depth(measured: dict) -> Figure:
     for axis, (measure, title) in zip(axes.flat, TRACES.items(), strict=True):
         for method, points, colour, line in shown:
             rows = np.array([found[method][points][measure] for found in measured["digits"]])
-            axis.plot(layers, rows.mean(0), line, marker="o", color=colour)
-            if len(rows) > 1:
-                band = rows.min(0), rows.max(0)
-                axis.fill_between(layers, *band, color=colour, alpha=0.2, linewidth=0)
+            banded(axis, layers, rows, colour, linestyle=line, marker="o")
         axis.set_title(title)
         if measure in ("share", "within"):
             axis.set_ylim(bottom=0)
@@ -160,10 +158,9 @@ def depth(measured: dict) -> Figure:
     for axis in axes[1]:
         axis.set_xticks(layers, ["in", *map(str, layers[1:])])
         axis.set_xlabel("block")
-    names = {"clean": "clean", "pgd": "attacked"}
     handles = [
         Line2D(
-            [], [], color=colour, linestyle=line, marker="o", label=f"{method}, {names[points]}"
+            [], [], color=colour, linestyle=line, marker="o", label=f"{method}, {NAMES[points]}"
         )
         for method, points, colour, line in KINDS
     ] + [Line2D([], [], color=GREY, linestyle=":", marker="o", label="before training")]
@@ -179,7 +176,7 @@ def blocks(measured: dict) -> Figure:
     for method, points, colour, line in KINDS:
         chosen = [b for b in found if (b["method"], b["points"]) == (method, points)]
         face = colour if line == "-" else "white"
-        label = f"{method}, {'clean' if points == 'clean' else 'attacked'}"
+        label = f"{method}, {NAMES[points]}"
         axis.plot(
             [b["model"] for b in chosen],
             [b["block"] for b in chosen],

@@ -455,11 +455,7 @@ def early_layers(records: Records) -> Figure:
         found = [record["early"] for record in seeds]
         rows = np.array([[early["clean"][name], *early[name]] for early in found], float)
         radii = [0, *found[0]["radii"]]
-        axis.plot(radii, rows.mean(0), line, marker=marker, color=colour, label=label)
-        if len(rows) > 1:
-            axis.fill_between(
-                radii, rows.min(0), rows.max(0), color=colour, alpha=0.2, linewidth=0
-            )
+        banded(axis, radii, rows, colour, linestyle=line, marker=marker, label=label)
     axis.set_xlabel(f"ε (1/255), {NORM_SYMBOLS[seeds[0].evaluation.attack.norm]}")
     axis.set_ylabel("NCC accuracy, attacked itself")
     axis.set_ylim(-0.03, 1.03)
@@ -570,13 +566,20 @@ def _line(
     kind: str = "clean",
     colour: str | None = None,
 ) -> None:
-    """The mean of the rows, one per seed, and where there are several a band over all."""
-    values, (_, line, marker) = np.array(rows, float), KINDS[kind]
+    """`banded`, in the styles of a method and a perturbation."""
+    _, line, marker = KINDS[kind]
     colour = colour or _colour(method)
-    axis.plot(x, values.mean(0), line, marker=marker, color=colour)
+    banded(axis, x, np.array(rows, float), colour, linestyle=line, marker=marker)
+
+
+def banded(
+    axis: Axes, x: Iterable, rows: np.ndarray, colour: str, alpha: float = 0.2, **line
+) -> None:
+    """The mean of the rows, one per seed, and where there are several a band from the lowest to
+    the highest, as opaque as alpha; `line`, keywords of matplotlib, says how the mean is drawn."""
+    axis.plot(x, rows.mean(0), color=colour, **line)
     if len(rows) > 1:
-        band = values.min(0), values.max(0)
-        axis.fill_between(x, *band, color=colour, alpha=0.2, linewidth=0)
+        axis.fill_between(x, rows.min(0), rows.max(0), color=colour, alpha=alpha, linewidth=0)
 
 
 def _grid(count: int) -> tuple[Figure, list[Axes]]:

@@ -11,7 +11,7 @@ from rnc.neighbours.posterior_collapse import sheets
 from rnc.neighbours.posterior_collapse.attacks import TITLES
 from rnc.neighbours.posterior_collapse.experiments import DRAWN
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
-from rnc.show.plots import GREY, PALETTE, styled
+from rnc.show.plots import GREY, PALETTE, banded, styled
 
 COLOURS = {  # PCA- and descent to 0 are one attack but for their name
     "clean": "#000000",
@@ -210,7 +210,7 @@ def variances(measured: dict) -> Figure:
         strict=True,
     ):
         values = np.array([of[measure][:-1] for of in measured["losses"]])
-        _band(axis, v, values, COLOURS["pca_minus"])
+        banded(axis, v, values, COLOURS["pca_minus"], 0.15, marker="o")
         axis.set_xscale("log")
         axis.set_xlabel("v")
         axis.set_title(title)
@@ -247,7 +247,7 @@ def _values(measured: dict, name: str, measure: str, over_clean: bool = False) -
 
 def _swept(axis: Axes, measured: dict, name: str, measure: str, over_clean=False) -> None:
     values = _values(measured, name, measure, over_clean)
-    _band(axis, measured["radii"][0]["radii"], values, COLOURS[name])
+    banded(axis, measured["radii"][0]["radii"], values, COLOURS[name], 0.15, marker="o")
     axis.set_xticks([0, 8, 16, 32])
 
 
@@ -257,8 +257,3 @@ def _name(axis: Axes, measured: dict, name: str, measure: str, over_clean=False)
     last = measured["radii"][0]["radii"][-1]
     axis.annotate(f" {TITLES[name]}", (last, end), va="center", color=COLOURS[name])
     axis.set_xlim(right=1.4 * last)
-
-
-def _band(axis: Axes, x, values: np.ndarray, colour) -> None:
-    axis.plot(x, values.mean(0), "-o", color=colour)
-    axis.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
