@@ -38,21 +38,18 @@ def simplex(records: Records, eps: float = 0) -> Table:
         }
         for method, record in drawn.items()
     ]
-    names = one.classes
     trained = [r.training.attack.eps for r in drawn.values() if r.training.attack]
     labels = [[1.35 * x for x in vertex] for panel in panels for vertex in panel["vertices"]]
     points = [point for panel in panels for frame in panel["points"] for point in frame]
     data = {
         "panels": panels,
         "radii": radii,
-        "names": names,
+        "names": one.classes,
         "trained": trained[0] if trained else None,
         "reach": 1.03 * max(math.hypot(*point) for point in points + labels),
     }
-    shown = [panel | {"names": [names[c] for c in panel["classes"]]} for panel in panels]
     return table(
         "simplex.html",
-        panels=shown,
         data=data,
         at=radii.index(eps),
         last=len(radii) - 1,

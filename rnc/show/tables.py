@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import statistics
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 import jinja2
 import pandas as pd
@@ -59,11 +60,8 @@ def glance(found: dict[str, Records]) -> Table:
     judged = [judge(records) for records in found.values()]
     # norm and radius are enough of an attack here
     short = [re.sub(r"PGD-\d+, (.+?), α = [^;,]+", r"\1", name, count=1) for name in found]
-    letters = [chr(ord("A") + number) for number in range(len(short))]
-    claims = list(zip(*judged, strict=True))
-    return table(
-        "glance.html", scales=zip(letters, short, strict=True), letters=letters, claims=claims
-    )
+    lettered = dict(zip(ascii_uppercase, short, strict=False))
+    return table("glance.html", scales=lettered, claims=list(zip(*judged, strict=True)))
 
 
 def neighbours(judged: list[tuple[Neighbour, list[Verdict]]]) -> Table:

@@ -6,7 +6,7 @@ import numpy as np
 
 from rnc.neighbours.deep_linear.experiments import DEPTHS
 from rnc.study.findings import Text
-from rnc.study.findings.finding import span
+from rnc.study.findings.finding import sentence, span
 
 
 def on_frames(measured: dict) -> Text:
@@ -51,7 +51,7 @@ def on_collapse(measured: dict) -> Text:
             "largest always do"
         )
     text = "; ".join(lines)
-    return Text(f"{text[0].upper()}{text[1:]}.")
+    return Text(sentence(text))
 
 
 def on_entropy(measured: dict) -> Text:
@@ -78,7 +78,7 @@ def on_entropy(measured: dict) -> Text:
             f"{rank}, the simplex is at {of['simplex']:.4f} and pairs at {of['pairs']:.4f}"
         )
     text = "; ".join(parts)
-    return Text(f"{text[0].upper()}{text[1:]}.")
+    return Text(sentence(text))
 
 
 def on_digits(measured: dict) -> Text:

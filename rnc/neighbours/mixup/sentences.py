@@ -11,7 +11,7 @@ from rnc.neighbours.mixup.experiments import Settings
 from rnc.neighbours.mixup.geometry import LAMBDAS
 from rnc.neighbours.mixup.scales import judged
 from rnc.study.findings import Text
-from rnc.study.findings.finding import span
+from rnc.study.findings.finding import sentence, span
 from rnc.study.settings import named_seeds
 
 HALF, SEVEN = LAMBDAS.index(0.5), LAMBDAS.index(0.7)
@@ -48,15 +48,13 @@ def on_two(measured: dict) -> Text:
     """Mixes of two classes, beside channel and chord."""
     parts = []
     for name, title in (("mixup", "mixup"), ("st", "ST")):
-        theory, chord = (
-            [of["mixes"][off] for of in measured[name]] for off in ("off_theory", "off_chord")
-        )
+        theory, chord = _off(measured, name)
         nearer = _nearer(theory, chord)
         parts.append(
             f"of {title} theory leaves {span(theory)} unexplained and the chord {span(chord)}, so "
             f"that {nearer}"
         )
-    return Text(f"{_sentence('; '.join(parts))} {_of_logits(measured)} {_outside(measured)}")
+    return Text(f"{sentence('; '.join(parts))} {_of_logits(measured)} {_outside(measured)}")
 
 
 def on_variants(measured: dict) -> Text:
@@ -66,9 +64,7 @@ def on_variants(measured: dict) -> Text:
         ("mixup_mse", "with the squared error"),
         ("mixup_etf", "with a fixed simplex"),
     ):
-        theory, chord = (
-            [of["mixes"][off] for of in measured[name]] for off in ("off_theory", "off_chord")
-        )
+        theory, chord = _off(measured, name)
         rise = _each(measured, name, lambda of: of["mixes"]["rise"][HALF])
         parts.append(
             f"{title} theory leaves {span(theory)} and the chord {span(chord)}, and the rise is "
@@ -78,30 +74,26 @@ def on_variants(measured: dict) -> Text:
         f"{_each(measured, name, lambda of: of['reliability']['accuracy'], '.1%')} ({title})"
         for name, title in (("mixup", "free"), ("mixup_etf", "fixed"))
     ]
-    return Text(f"{_sentence('; '.join(parts))} Test accuracy is {' and '.join(accuracies)}.")
+    return Text(f"{sentence('; '.join(parts))} Test accuracy is {' and '.join(accuracies)}.")
 
 
 def on_attack(measured: dict) -> Text:
     """Where PGD leaves points."""
-    parts = []
+    parts, leaps = [], {}
     for name, title in (
         ("st", "ST"),
         ("mixup", "mixup"),
         ("mixup_etf", "with a fixed simplex"),
         ("mixup_mse", "with the squared error"),
     ):
-        values = [
+        leaps[name], between = (
             [of["attacked"][attack][measure] for of in measured[name] for attack in ATTACKS]
             for measure in ("leap_seen", "between_wrong")
-        ]
-        parts.append(f"{title} {span(values[0])} rad and {span(values[1], '.0%')}")
-    leaps = [
-        [of["attacked"][attack]["leap_seen"] for of in measured[name] for attack in ATTACKS]
-        for name in ("st", "mixup")
-    ]
-    if min(leaps[1]) > 2 * max(leaps[0]):
+        )
+        parts.append(f"{title} {span(leaps[name])} rad and {span(between, '.0%')}")
+    if min(leaps["mixup"]) > 2 * max(leaps["st"]):
         words = "Mixup does not leap as ST does: its points stop on the way"
-    elif max(leaps[1]) < min(leaps[0]):
+    elif max(leaps["mixup"]) < min(leaps["st"]):
         words = "Mixup leaps to vertices more exactly than ST"
     else:
         words = "Whether mixup leaps depends on seed and attack"
@@ -179,7 +171,7 @@ def on_calibration(measured: dict) -> Text:
         if any(better)
         else "mixup is worse calibrated"
     )
-    return Text(f"{_sentence('; '.join(parts))} So {words}.")
+    return Text(f"{sentence('; '.join(parts))} So {words}.")
 
 
 def on_collapse(measured: dict) -> Text:
@@ -241,6 +233,11 @@ def _outside(measured: dict) -> str:
     )
 
 
+def _off(measured: dict, name: str) -> list[list[float]]:
+    """What theory and chord leave unexplained, over seeds."""
+    return [[of["mixes"][off] for of in measured[name]] for off in ("off_theory", "off_chord")]
+
+
 def _nearer(theory: list[float], chord: list[float]) -> str:
     nearer = [a < b for a, b in zip(theory, chord, strict=True)]
     if all(nearer):
@@ -255,7 +252,3 @@ def _nearer(theory: list[float], chord: list[float]) -> str:
 def _each(measured: dict, name: str, value: Callable[[dict], float], form: str = "") -> str:
     """Of a network, over seeds."""
     return span([value(of) for of in measured[name]], form)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."

@@ -9,7 +9,7 @@ import numpy as np
 from rnc.neighbours.posterior_collapse.attacks import TITLES
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
 from rnc.study.findings import Text
-from rnc.study.findings.finding import NOTHING, span
+from rnc.study.findings.finding import NOTHING, sentence, span
 
 SAME = 0.3  # dB
 POINTS = 0.05  # of a share
@@ -142,7 +142,7 @@ def on_edits(measured: dict) -> Text:
             f"{span(own, '.0%')} are still nearest to that of the very image"
         )
     text = "; ".join(lines)
-    return Text(f"{text[0].upper()}{text[1:]}.")
+    return Text(sentence(text))
 
 
 def _edits(found: list[dict], name: str, edit: str, measure: str) -> np.ndarray:

@@ -103,6 +103,11 @@ def say(records: Records, *names: str) -> Text:
 # Words and numbers ---------------------------------------------------------------------------
 
 
+def sentence(text: str) -> str:
+    """With a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def span(values: Iterable[float], form: str = "") -> str:
     """One number, or the lowest and the highest over seeds; two digits if no form is given."""
     values = np.array(list(values), float)

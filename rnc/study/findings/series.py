@@ -119,14 +119,17 @@ def _over_weights(series: Series) -> tuple[str, dict[str, str]]:
         return all(one_way(row) == way for row in values) and bool((factors > MORE).all())
 
     further, shorter = goes("nc1", 1), goes("logit_norm", -1)
-    alone = {beta: n for beta, n in networks.items() if len(n) > len(seeds)}
     others = [
         f"Over {len(by_seed)} seeds NC1 is {span(r.end('pgd', 'nc1') for r in by_seed.values())} "
         f"at β = {beta:g}. "
-        for beta, by_seed in alone.items()
+        for beta, by_seed in networks.items()
+        if len(by_seed) > len(seeds)
     ]
-    both = "both" if further and shorter else "logits" if shorter else "neither"
-    return "collapse" if further and not shorter else both, {
+    if further:
+        outcome = "both" if shorter else "collapse"
+    else:
+        outcome = "logits" if shorter else "neither"
+    return outcome, {
         "others": "".join(others),
         "weights": ", ".join(f"{beta:g}" for beta in series),
         "seeds": f"{len(seeds)} seed{'s' * (len(seeds) > 1)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from string import ascii_uppercase
 
 from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
 from rnc.study.findings.finding import FINDINGS, NOTHING, Text
@@ -47,7 +48,7 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
 
 def overview(found: dict[str, Records]) -> Text:
     """A table of claims and scales in Markdown, and what else the longest training shows."""
-    names = [chr(ord("A") + number) for number in range(len(found))]
+    names = ascii_uppercase[: len(found)]
     judged = [judge(records) for records in found.values()]
     lines = [f"| claim | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for verdicts in zip(*judged, strict=True):
