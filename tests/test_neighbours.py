@@ -20,6 +20,7 @@ from rnc.study.claims import Condition
 @dataclass(frozen=True)
 class Settings:
     counts: tuple[int, ...] = (5, 3)
+    size: float = 2
     seeds: tuple[int, ...] = (0, 1)
 
 
@@ -137,6 +138,13 @@ def test_every_neighbour_has_a_chapter_and_names_of_its_own():
         assert (folders.CHECKOUT / "notebooks" / f"{neighbour.chapter}.md").exists()
         assert all(claim.chapter == neighbour.chapter for claim in neighbour.claims)
         assert neighbour.settings().seeds
+
+
+def test_a_number_is_one_setting_with_a_point_and_without():
+    assert total(Settings(size=2)) == total(Settings(size=2.0))
+    assert len(asked) == 1
+    assert total(Settings(size=3)) == total(Settings(size=3.0))
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("neighbour", NEIGHBOURS, ids=lambda neighbour: neighbour.chapter)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from rnc.study.claims import Claim, Condition, Verdict, judge_seeds
@@ -56,7 +56,23 @@ class Experiment:
         return _declared, (self.function.__module__, self.function.__name__)
 
     def _key(self, settings: Any, *seed: int) -> dict:
-        return asdict(settings) | ({"seeds": seed} if self.each_seed else {})
+        return _plain(settings) | ({"seeds": seed} if self.each_seed else {})
+
+
+def _plain(settings: Any) -> dict:
+    """Values by name, with 2 and 2.0 as one setting: the default where they are equal to it, and
+    else as the field's type says."""
+    found = {}
+    for one in fields(settings):
+        value = getattr(settings, one.name)
+        if is_dataclass(value):
+            value = _plain(value)
+        elif value == one.default:
+            value = one.default
+        elif one.type in (float, "float"):
+            value = float(value)
+        found[one.name] = value
+    return found
 
 
 def _declared(module: str, name: str) -> Experiment:

@@ -65,8 +65,6 @@ class Settings:
         check_whole("steps", self.steps, 1)
         check_number("eps", self.eps, 0, " in units of 1/255")
         check_positive("mixing", self.mixing)
-        for name in ("mixing", "eps"):  # 1 and 1.0 are one setting
-            object.__setattr__(self, name, float(getattr(self, name)))
         object.__setattr__(self, "classes", tuple(self.classes))
         check_classes(self.classes, DATASETS[self.study.base.dataset].classes)
         object.__setattr__(self, "seeds", seeds_of(self.seeds))
