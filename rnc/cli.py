@@ -115,13 +115,11 @@ def neighbours(only: list[str] = (), seeds: Any = None, publish: bool = False) -
     for chapter in only:
         check_one_of("only", chapter, known)
     given = {} if seeds is None else {"seeds": seeds_of(seeds)}
-    tasks = [
-        (one, settings, seed)
-        for neighbour in (known[chapter] for chapter in only or known)
-        for settings in [neighbour.settings(**given)]
-        for one, seed in neighbour.tasks(settings)
-    ]
-    run_experiments(tasks, publish)
+    chapters = []
+    for neighbour in reversed([known[chapter] for chapter in only or known]):  # slowest first
+        settings = neighbour.settings(**given)
+        chapters.append([(one, settings, seed) for one, seed in neighbour.tasks(settings)])
+    run_experiments(chapters, publish)
 
 
 def show_claims(**settings) -> None:

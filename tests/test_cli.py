@@ -124,9 +124,9 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
 
     monkeypatch.setattr(book, "render", lambda study, settings: None)
     ran = []
-    monkeypatch.setattr(cli, "run_experiments", lambda tasks, publish: ran.extend(tasks))
+    monkeypatch.setattr(cli, "run_experiments", lambda chapters, publish: ran.extend(chapters))
     cli.main(["book"])
-    assert {one.name.split("/")[0] for one, *_ in ran} >= {"deep_linear"}
+    assert "deep_linear" in {one.name.split("/")[0] for chapter in ran for one, *_ in chapter}
     assert len(wanted) == 4
     assert {request.extra for request in wanted} == {cli.AUDITED}
     assert [request.training.method.name for request in wanted][-1] == "st"  # the shortest

@@ -110,6 +110,16 @@ def test_the_command_runs_what_is_asked_for(monkeypatch, capsys):
     assert "only must be one of 99_nothing; got '12_nothing'" in capsys.readouterr().err
 
 
+def test_chapters_take_turns_with_what_is_missing(monkeypatch):
+    begun = []
+    monkeypatch.setattr("rnc.neighbours.run._run", lambda task: begun.append(task[1:]))
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    small, large = Settings(), Settings((9, 9))
+    drawn(small, 0)
+    run([[(drawn, small, (n,)) for n in range(3)], [(total, small, ()), (total, large, ())]])
+    assert begun == [(small, (1,)), (small, ()), (small, (2,)), (large, ())]
+
+
 def test_one_that_fails_leaves_the_others(monkeypatch, capsys):
     @experiment(version=1)
     def broken(settings):
@@ -117,7 +127,7 @@ def test_one_that_fails_leaves_the_others(monkeypatch, capsys):
 
     monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
     with pytest.raises(SystemExit):
-        run([(broken, Settings(), ()), (total, Settings(), ())])
+        run([[(broken, Settings(), ()), (total, Settings(), ())]])
     said = capsys.readouterr().out
     assert "1 of 2 failed: " in said
     assert "broken: RuntimeError: no" in said

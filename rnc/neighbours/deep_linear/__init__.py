@@ -10,11 +10,11 @@ NEIGHBOUR = Neighbour(
     "what collapse is when layers are linear and classes unequal",
     experiments.Settings,
     (
-        experiments.frames,
+        experiments.digits,
         experiments.collapse,
+        experiments.frames,
         experiments.origin,
         experiments.entropy,
-        experiments.digits,
     ),
     CLAIMS,
 )

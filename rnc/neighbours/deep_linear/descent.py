@@ -93,7 +93,7 @@ def descend(
     parts = [part.clone().requires_grad_() for part in parts]
     *layers, features, bias = parts
     trained = parts if problem.bias else parts[:-1]
-    optimiser = torch.optim.Adam(trained, rate)
+    optimiser = torch.optim.Adam(trained, rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     for _ in progress(range(steps), "descending: step", steps):
         optimiser.zero_grad()

@@ -79,7 +79,7 @@ def train(problem: Problem, digits: Digits, seed: int, steps: int = 1000) -> tup
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Network(problem)
-    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    optimiser = torch.optim.Adam(network.parameters(), 3e-3, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     target = F.one_hot(digits.y, len(problem.counts)).float()
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ class Problem:
         """N."""
         return sum(self.counts)
 
-    @property
+    @cached_property
     def labels(self) -> Tensor:
         """Of the columns of H, class after class; N."""
         return torch.repeat_interleave(torch.tensor(self.counts))

@@ -144,6 +144,7 @@ def examined(settings: Settings, method: str, seed: int) -> dict:
         return read_out(model, points)
 
     at = {kind: under(kind, settings.eps) for kind in KINDS}
+    swept = {eps: at["pgd"] if eps == settings.eps else under("pgd", eps) for eps in SWEEP}
     test = unit(images.x_test), images.y_test
     return {
         "method": METHODS[method].title,
@@ -154,7 +155,7 @@ def examined(settings: Settings, method: str, seed: int) -> dict:
             name: land(*read) | {"collapse": collapse(*read, y, weight)}
             for name, read in at.items()
         },
-        "sweep": [land(*under("pgd", eps)) for eps in SWEEP],
+        "sweep": [land(*read) for read in swept.values()],
         "robust": {
             part: robust(model, *points, ROBUST, seed)
             for part, points in {"train": (x, y), "test": test}.items()
