@@ -1,9 +1,10 @@
-"""The command line: python -m rnc run | grid | neighbours | claims | book | pdf | notebooks.
+"""The command line: python -m rnc run, grid, neighbours, claims, survey, book, pdf, notebooks.
 
 `run` makes the records that a study lacks, several networks side by side; `grid` does so for a
 list of settings and publishes the records with the book; `neighbours` computes what the chapters
-on neighbouring papers show; `claims` prints the verdicts; `book` runs the notebooks and renders
-the book, `pdf` prints it; `notebooks` makes the notebooks from their text twins.
+on neighbouring papers show; `claims` prints the verdicts; `survey` reports on a network of your
+own; `book` runs the notebooks and renders the book, `pdf` prints it; `notebooks` makes the
+notebooks from their text twins.
 Settings are those of a notebook: python -m rnc run --eps 4 --seeds 0,1,2
 """
 
@@ -14,6 +15,7 @@ import inspect
 import json
 import math
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,24 @@ from rnc.study import claims
 from rnc.study.grid import compute
 from rnc.study.methods import METHODS
 from rnc.study.records import records
+from rnc.study.reports import Named, others
 from rnc.study.settings import COMPARED, PRESETS, Study, seeds_of
 from rnc.study.store import Request
 
 SETTINGS = inspect.signature(Study.of).parameters
+# those of a study that trains nothing
+OF_SURVEYS = ("dataset", "per_class", "norm", "eps", "alpha", "steps", "seed", "device")
+OF_NETWORKS = {
+    "network": "MODULE:NAME or FILE.py:NAME of what makes it",
+    "weights": "file of its weights: .safetensors, or a saved state_dict",
+    "layers": "such as layer1,layer4; none: the modules before the classifier",
+    "classifier": "its last linear layer; none: the last that runs",
+    "part": "train or test images",
+    "mean": "of its normalisation, per channel: 0.485,0.456,0.406",
+    "std": "the same",
+    "title": "its name in tables and figures",
+    "out": "folder for table and figures; none: report",
+}
 # what chapters ask beside of the networks of the first seed
 AUDITED = ("stronger", "early", "checks", "generalisation")
 
@@ -48,9 +64,15 @@ def main(arguments: list[str] | None = None) -> None:
             command.add_argument(
                 "--publish", action="store_true", help="put the results among the book's records"
             )
+        elif name == "survey":
+            for setting, meaning in OF_NETWORKS.items():
+                command.add_argument(f"--{setting}", help=meaning)
+            command.add_argument(
+                "--publish", action="store_true", help="put the report among the book's records"
+            )
+            _add_settings(command, OF_SURVEYS)
         elif name not in ("notebooks", "pdf"):
-            for setting, parameter in SETTINGS.items():
-                command.add_argument(f"--{setting}", type=_value, help=f"({parameter.annotation})")
+            _add_settings(command, SETTINGS)
         if name == "run":
             command.add_argument("--only", nargs="+", help=f"some of {', '.join(METHODS)}")
             command.add_argument("--extra", nargs="+", help="measurements such as stronger")
@@ -128,6 +150,26 @@ def show_claims(**settings) -> None:
     print("\n".join(verdict.details() for verdict in verdicts))
 
 
+def survey(publish: bool = False, **settings) -> None:
+    """Report on a network of your own: collapse, attack, and what others score."""
+    own = {name: settings.pop(name) for name in OF_NETWORKS if name in settings}
+    named = Named(**{"out": "report"} | own)
+    report, out = named.report(Study.of(**settings)), Path(named.out)
+    report.save(out)
+    if publish:
+        print(f"published as {report.publish()}")
+    from rnc.show import report as shown  # pandas and matplotlib: not needed to measure
+
+    kept = others()
+    for name, figure in {
+        "layers": shown.layers(report),
+        "landing": shown.landing(report),
+        "others": shown.among([report, *kept], own=1),
+    }.items():
+        figure.savefig(out / f"{name}.svg")
+    print(f"\n{shown.text(report, kept)}\n\nTable and figures are in {out}.")
+
+
 def book(**settings) -> None:
     """Run every notebook and render the book."""
     study = Study.of(**settings)
@@ -163,10 +205,16 @@ COMMANDS = {
     "grid": grid,
     "neighbours": neighbours,
     "claims": show_claims,
+    "survey": survey,
     "book": book,
     "pdf": print_book,
     "notebooks": refresh_notebooks,
 }
+
+
+def _add_settings(command: argparse.ArgumentParser, names: Iterable[str]) -> None:
+    for name in names:
+        command.add_argument(f"--{name}", type=_value, help=f"({SETTINGS[name].annotation})")
 
 
 def _requests(study: Study, only: Any = COMPARED, extra: Any = ()) -> list[Request]:

@@ -166,6 +166,7 @@ class PreActResNet18(nn.Module):
         return self.classifier(x)
 
 
+INPUT = ".input"  # after the name of a module: what goes into it
 MODELS = {"vgg11": VGG11, "preactresnet18": PreActResNet18}  # by their name in settings
 
 
@@ -205,7 +206,8 @@ def outputs(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor,
     Args:
         model: any network.
         x: its input, N x ...
-        layers: names of modules as in `model.named_modules()`.
+        layers: names of modules as in `model.named_modules()`; NAME.input is what goes into one,
+            such as the features that a classifier is given.
 
     Returns:
         The logits, and for each layer name its output, flattened to N x D.
@@ -216,14 +218,20 @@ def outputs(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor,
     modules, found = dict(model.named_modules()), {}
     layers = list(layers)
     for name in layers:
-        if name not in modules:
+        if name not in modules and name.removesuffix(INPUT) not in modules:
             raise KeyError(f"the network has no layer {name!r}; it has {', '.join(modules)}")
 
-    def keep(name: str):
+    def keep(name: str, passed: Tensor) -> None:
         # a copy: a ReLU that works in place would change what it is given
-        return lambda module, inputs, output: found.update({name: output.flatten(1).clone()})
+        found[name] = passed.flatten(1).clone()
 
-    handles = [modules[name].register_forward_hook(keep(name)) for name in layers]
+    def hooked(name: str):
+        if name in modules:
+            return modules[name].register_forward_hook(lambda _, given, out: keep(name, out))
+        owner = modules[name.removesuffix(INPUT)]
+        return owner.register_forward_pre_hook(lambda _, given: keep(name, given[0]))
+
+    handles = list(map(hooked, layers))
     try:
         logits = model(x)
     finally:

@@ -208,3 +208,55 @@ def test_without_a_network_the_error_says_how_to_point_at_a_copy(tmp_path, monke
         r"RNC_DATA to a folder that holds torchvision's copy, or cifar100/train and cifar100/test",
     ):
         data.load("cifar100")
+
+
+def of_arrays(path, **changes):
+    x = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+    arrays = {"x": x, "y": np.array([2, 0, 1, 0, 1, 2]), "x_test": x[:3], "y_test": np.arange(3)}
+    np.savez(path, **{n: a for n, a in (arrays | changes).items() if a is not None})
+    return f"npz:{path}", x
+
+
+def test_a_file_of_arrays_is_read_in_the_order_of_its_classes(tmp_path):
+    name, x = of_arrays(tmp_path / "a.npz", classes=np.array(["a", "b", "c"]))
+    images = data.load(name)
+    assert images.y.tolist() == [0, 0, 1, 1, 2, 2]
+    assert images.classes == ("a", "b", "c")
+    assert torch.equal(images.x[:, 0], torch.from_numpy(x[[1, 3, 2, 4, 0, 5]]))
+    assert images.x_test.shape == (3, 1, 4, 5)
+    assert len(data.load(name, per_class=1).y) == 3
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_channels_of_arrays_may_be_first_or_last_and_pixels_numbers(tmp_path, last):
+    x = np.random.default_rng(0).random((6, 3, 4, 5), np.float32)
+    given = x.transpose(0, 2, 3, 1) if last else x
+    name, _ = of_arrays(tmp_path / "a.npz", x=given, x_test=given[:3])
+    assert torch.equal(data.load(name).x, torch.from_numpy(x[[1, 3, 2, 4, 0, 5]]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"y_test": None}, "must hold x, y, x_test and y_test; it lacks y_test"),
+        ({"x": np.zeros((6, 4))}, r"x of .* must be images .*; got \(6, 4\) and \(6,\)"),
+        ({"y": np.zeros(5, int)}, r"x of .* and y their labels; got \(6, 4, 5\) and \(5,\)"),
+        ({"y_test": np.array([0, 1, 3])}, "y_test of .* must be whole numbers from 0 to 2"),
+        ({"y": np.array([0, 1, 2, 0, 1, -1])}, "y of .* must be whole numbers from 0 to 2"),
+        ({"y": np.array([0, 1, 2, 0, 1, 2.0])}, "y of .* must be whole numbers from 0 to"),
+        ({"x": np.full((6, 4, 5), 255.0)}, r"numbers in \[0, 1\]; got numbers from 255 to 255"),
+        ({"x": np.full((6, 4, 5), None)}, "is not an .npz file that can be read"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_arrays_is_named(tmp_path, changes, message):
+    name, _ = of_arrays(tmp_path / "a.npz", **changes)
+    with pytest.raises(data.DataError, match=message):
+        data.load(name)
+
+
+def test_a_file_that_holds_no_arrays_is_an_error(tmp_path):
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    (tmp_path / "text.npz").write_text("no")
+    for file in ("one.npy", "text.npz", "nothing.npz"):
+        with pytest.raises(data.DataError, match="is not an .npz file that can be read"):
+            data.load(f"npz:{tmp_path / file}")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Generator
@@ -219,3 +220,12 @@ def test_a_budget_stops_between_epochs_and_keeps_a_checkpoint(images, tiny, monk
         train(training, images, on_checkpoint=kept.append, checkpoint_seconds=1e9)
     assert [checkpoint.epoch for checkpoint in kept] == [3]
     assert same(train(training, images, kept[0]), train(training, images))
+
+
+def test_images_of_one_channel_are_said_before_any_training(tmp_path):
+    x, y = np.zeros((20, 16, 16), np.uint8), np.repeat(np.arange(2), 10)
+    np.savez(tmp_path / "grey.npz", x=x, y=y, x_test=x, y_test=y)
+    study = Study.of(dataset=f"npz:{tmp_path / 'grey.npz'}")
+    images = data.load(study.base.dataset)
+    with pytest.raises(data.DataError, match=r"images must have 3 channels .*grey.npz have 1"):
+        build(study.training("st"), images)

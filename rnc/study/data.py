@@ -1,8 +1,8 @@
 """Data sets as tensors on the device, with mean, std and class names.
 
 `digits` ship with scikit-learn. `cifar10` and `cifar100` come from a copy in the data folder, or
-are downloaded there. `imagefolder:PATH` is any folder of class folders. A new data set is one
-more entry of DATASETS.
+are downloaded there. `imagefolder:PATH` is any folder of class folders, `npz:PATH` a file of
+arrays. A new data set is one more entry of DATASETS.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from rnc.progress import progress
 from rnc.study import folders
 
 FOLDER = "imagefolder:"  # begins the name of a data set that is a folder of images
+ARRAYS = "npz:"  # and of one that is a file of arrays
 CONTRAST = 0.4  # of the digits; see `digits`
 PER_CLASS = 50
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
@@ -100,7 +102,7 @@ def load(dataset: str, device: str = "cpu", per_class: int | None = None) -> Ima
         dataset: "digits", "cifar10", "cifar100", or "imagefolder:PATH" with folders
             PATH/train/CLASS and PATH/test/CLASS (or PATH/val/CLASS) of images of one size;
             "imagefolder:PATH@SIZE" scales the shorter side of each to SIZE and crops the
-            centre.
+            centre; "npz:PATH", see `arrays`.
         device: a torch device.
         per_class: keep only the first so many train images of each class, and at most as many
             test images.
@@ -115,6 +117,8 @@ def load(dataset: str, device: str = "cpu", per_class: int | None = None) -> Ima
 def _load(dataset: str, device: str, per_class: int | None, folder: Path) -> Images:
     if dataset in DATASETS:
         train, test, classes = DATASETS[dataset].read(per_class)
+    elif dataset.startswith(ARRAYS):
+        train, test, classes = arrays(Path(dataset.removeprefix(ARRAYS)))
     else:
         train, test, classes = image_folder(*folder_and_size(dataset), per_class)
     (x, y), (x_test, y_test) = (first_of_each(*split, per_class) for split in (train, test))
@@ -224,6 +228,47 @@ def image_folder(path: Path, size: int = 0, per_class: int | None = None) -> Spl
         x = torch.stack(images).permute(0, 3, 1, 2).contiguous()
         splits.append((x, torch.tensor(labels)))
     return *splits, classes
+
+
+def arrays(path: Path) -> Splits:
+    """Images from an .npz file of NumPy: x, y, x_test, y_test, and if there is one `classes`.
+
+    Images are N x H x W, N x H x W x C or N x C x H x W with one or three channels, as bytes or as
+    numbers in [0, 1]; labels are whole numbers from 0; `classes` names them.
+    """
+    try:
+        found = dict(np.load(path))
+    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is not an .npz file that can be read ({error})") from error
+    if missing := [name for name in ("x", "y", "x_test", "y_test") if name not in found]:
+        raise DataError(f"{path} must hold x, y, x_test and y_test; it lacks {missing[0]}")
+    k = int(found["y"].max()) + 1
+    classes = tuple(map(str, found.get("classes", range(k))))
+    train, test = (_split(path, found, end, len(classes)) for end in ("", "_test"))
+    return train, test, classes
+
+
+def _split(path: Path, found: dict[str, np.ndarray], end: str, k: int) -> Split:
+    """One of the two halves of a file of arrays, in the order of its classes."""
+    x, y = found[f"x{end}"], found[f"y{end}"]
+    if x.ndim == 3:
+        x = x[:, None]
+    elif x.ndim == 4 and x.shape[-1] in (1, 3) and x.shape[1] not in (1, 3):
+        x = x.transpose(0, 3, 1, 2)
+    whole = np.issubdtype(y.dtype, np.integer)
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or y.shape != x.shape[:1] or not len(y):
+        shapes = f"{found[f'x{end}'].shape} and {y.shape}"
+        raise DataError(f"x{end} of {path} must be images and y{end} their labels; got {shapes}")
+    if not whole or y.min() < 0 or y.max() >= k:
+        raise DataError(f"y{end} of {path} must be whole numbers from 0 to {k - 1}")
+    if x.dtype != np.uint8 and not (x.min() >= 0 and x.max() <= 1):
+        raise DataError(
+            f"x{end} of {path} must be bytes or numbers in [0, 1]; got numbers from "
+            f"{x.min():g} to {x.max():g}"
+        )
+    order = np.argsort(y, kind="stable")
+    images = np.ascontiguousarray(x[order], None if x.dtype == np.uint8 else np.float32)
+    return torch.from_numpy(images), torch.from_numpy(y[order].astype(np.int64))
 
 
 def _files(home: Path) -> list[Path]:

@@ -27,7 +27,7 @@ from rnc.errors import (
 )
 from rnc.models import MODELS, num_features
 from rnc.study import notebook
-from rnc.study.data import DATASETS, FOLDER
+from rnc.study.data import ARRAYS, DATASETS, FOLDER
 from rnc.study.methods import METHODS, ST, Method, trades
 
 PRECISIONS = ("float32", "bfloat16")
@@ -149,7 +149,7 @@ class Training:
     Attributes:
         method: one of `rnc.study.methods`.
         seed: seeds the initial weights, the order of the batches and the attacks.
-        dataset: a name in DATASETS, or "imagefolder:PATH"; see `rnc.study.data.load`.
+        dataset: a name in DATASETS, "imagefolder:PATH" or "npz:PATH"; see `rnc.study.data.load`.
         per_class: only the first so many images of each class; None: all.
         model, width: architecture, and its number of channels in the first block.
         attack: the attack of the inner maximisation; None where the method has none.
@@ -180,8 +180,8 @@ class Training:
     mixing: float = 1.0
 
     def __post_init__(self) -> None:
-        if not is_folder(self.dataset):
-            check_one_of("dataset", self.dataset, DATASETS, f" or {FOLDER}PATH")
+        if not _prefix(self.dataset):
+            check_one_of("dataset", self.dataset, DATASETS, f", {FOLDER}PATH or {ARRAYS}PATH")
         if self.per_class is not None:
             check_whole("per_class", self.per_class, 2)
         check_one_of("model", self.model, MODELS)
@@ -253,8 +253,8 @@ class Training:
     @property
     def slug(self) -> str:
         data = self.dataset
-        if is_folder(data):
-            data = re.sub(r"\W+", "_", data.removeprefix(FOLDER).rstrip("/").split("/")[-1])
+        if prefix := _prefix(data):
+            data = re.sub(r"\W+", "_", data.removeprefix(prefix).rstrip("/").split("/")[-1])
         data += f"-{self.per_class}" if self.per_class else ""
         attack = f"-{self.attack.slug}" if self.attack else ""
         method = f"{self.method.name}{attack}"
@@ -343,7 +343,8 @@ class Study:
 
         Args:
             preset: a name in PRESETS.
-            dataset: a name in DATASETS, or "imagefolder:PATH"; see `rnc.study.data.load`.
+            dataset: a name in DATASETS, "imagefolder:PATH" or "npz:PATH"; see
+                `rnc.study.data.load`.
             per_class: only the first so many images of each class.
             model: a name in `rnc.models.MODELS`.
             width: channels of the first block.
@@ -463,8 +464,10 @@ def named_seeds(seeds: Iterable[int]) -> str:
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
-def is_folder(dataset: object) -> bool:
-    return isinstance(dataset, str) and dataset.startswith(FOLDER) and dataset != FOLDER
+def _prefix(dataset: object) -> str:
+    """What begins the name of a data set that is the reader's own; else nothing."""
+    own = (p for p in (FOLDER, ARRAYS) if isinstance(dataset, str) and dataset.startswith(p))
+    return next((prefix for prefix in own if dataset != prefix), "")
 
 
 def _given(**settings: Any) -> dict[str, Any]:
@@ -472,9 +475,9 @@ def _given(**settings: Any) -> dict[str, Any]:
 
 
 def _absolute(dataset: Any) -> Any:
-    """A folder of images is the same one whatever folder a notebook runs in."""
-    if is_folder(dataset):
-        return FOLDER + str(Path(dataset.removeprefix(FOLDER)).expanduser().absolute())
+    """A folder or file of images is the same one whatever folder a notebook runs in."""
+    if prefix := _prefix(dataset):
+        return prefix + str(Path(dataset.removeprefix(prefix)).expanduser().absolute())
     return dataset
 
 

@@ -18,7 +18,7 @@ from torch import Generator, Tensor, nn
 from rnc.collapse import simplex_etf
 from rnc.models import MODELS, Fixed
 from rnc.progress import OutOfTime, progress
-from rnc.study.data import Images, unit
+from rnc.study.data import DataError, Images, unit
 from rnc.study.settings import Training
 
 VERSION = 1  # of weights; raise it when the same settings end in other weights
@@ -71,7 +71,16 @@ def reproducible(device: torch.device) -> Iterator[None]:
 
 
 def build(training: Training, images: Images) -> nn.Module:
-    """The untrained network of a training, initialised from its seed."""
+    """The untrained network of a training, initialised from its seed.
+
+    Raises:
+        DataError: images have another number of channels than the networks take.
+    """
+    if images.x.shape[1] != 3:
+        raise DataError(
+            f"images must have 3 channels for the networks of this book; those of "
+            f"{training.dataset} have {images.x.shape[1]}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         model = MODELS[training.model](
