@@ -222,7 +222,7 @@ def _playground(folder: Path) -> dict[str, str]:
     """
     playground = Playground.of(Study.of())
     playground.still().savefig(folder / "attacked.png", dpi=110)
-    return {"playground.html": playground.html(), "networks.js": playground.script()}
+    return {"playground.html": playground.page().html, "networks.js": playground.script()}
 
 
 def _hero(study: Study) -> Records:

@@ -88,12 +88,8 @@ class Playground:
         }
         return f"window.{NAME} = {json.dumps(content, separators=(',', ':'))};\n"
 
-    def html(self) -> str:
+    def page(self) -> Table:
         """The part of the page that can be touched."""
-        return self._page().html
-
-    def _page(self) -> Table:
-        training = self.study.training("st")
         return table(
             "playground.html",
             networks=dict(zip(self.networks, METHODS.values(), strict=True)),
@@ -101,7 +97,7 @@ class Playground:
             labels=self.images.y_test[self.chosen].tolist(),
             attack=self.study.evaluation.attack,
             magnified=MAGNIFIED,
-            setting=f"{training.scale}; seed {training.seed}",
+            setting=str(self.study.first_seed()),
             stills=[(title, *names) for title, *_, names in self._stills()],
         )
 
@@ -130,7 +126,7 @@ class Playground:
                 f"attacked: taken for {after}": attacked,
             }
             for axis, (name, image) in zip(row, shown.items(), strict=True):
-                axis.imshow(image.permute(1, 2, 0).clamp(0, 1))
+                axis.imshow(image.permute(1, 2, 0).clamp(0, 1).numpy())
                 axis.set(title=name)
                 axis.axis("off")
         return figure
