@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from rnc.models import VGG11, features
 from rnc.show import playground
 from rnc.show.playground import Playground, exported, shadow
+from rnc.study import store
 from rnc.study.data import load, unit
 from rnc.study.settings import Study
 
-LOGITS = 0.02  # how far float16 weights may move logits, as a part of their largest
+LOGITS = 0.005  # how far float16 weights may move logits, as a part of their largest
 
 
 def content(script):
@@ -102,6 +103,18 @@ def test_class_means_lie_on_the_corners_of_a_regular_polygon(model):
     sides = (corners - corners.roll(1, 0)).norm(dim=1)
     torch.testing.assert_close(sides, sides[:1].expand(10), atol=1e-4, rtol=0)
     assert len(drawn["cloud"]) == 10 * playground.CLOUD
+
+
+def test_its_networks_are_those_of_the_store(tiny, empty_store):
+    found = Playground.of(tiny)
+    images = load("digits")
+    assert set(found.networks) == {"ST", "AT"}
+    for name, model in zip(("st", "at"), found.networks.values(), strict=True):
+        training = tiny.training(name)
+        assert list(empty_store.glob(f"v1/{training.slug}/training.json"))
+        weights = store.trained(training, images)
+        assert all(t.equal(weights[key]) for key, t in model.state_dict().items())
+        assert not model.training
 
 
 @pytest.fixture

@@ -34,13 +34,13 @@ def test_the_page_attacks_as_the_library_does(visit, given, title, eps):
             logits = network(torch.cat([x, attacked]))
         clean, after = torch.tensor(found["logits"])
         # both have the same float16 weights: clean logits differ by rounding alone
-        torch.testing.assert_close(clean, logits[0], atol=1e-3, rtol=1e-3)
+        torch.testing.assert_close(clean, logits[0], atol=1e-4, rtol=1e-4)
         assert (theirs - x).abs().max() <= eps / 255 + 1e-6
         assert (theirs - x).abs().max() >= 0.9 * eps / 255
         signs = (theirs - x).sign() == (attacked - x).sign()
-        assert signs.float().mean() > 0.97
+        assert signs.float().mean() > 0.99
         assert after.argmax() == logits[1].argmax()
-        assert (after - logits[1]).abs().max() < 0.05 * logits[1].abs().max()
+        assert (after - logits[1]).abs().max() < 0.01 * logits[1].abs().max()
 
 
 def test_a_drawing_becomes_an_image_as_the_digits_did(visit, given):
