@@ -30,6 +30,7 @@ from playwright.sync_api import sync_playwright
 from rnc.errors import UserError
 from rnc.neighbours import NEIGHBOURS
 from rnc.show import explorer, plots, tables
+from rnc.show.playground import Playground
 from rnc.study import findings
 from rnc.study.data import DATASETS
 from rnc.study.folders import CHECKOUT as ROOT
@@ -59,7 +60,7 @@ def render(study: Study, parameters: dict) -> None:
     shutil.copytree(ROOT / "book", SOURCE / "book", ignore=others)
     shutil.copytree(ROOT / "book" / "_static", SOURCE / "_static")
     _draw_hero(study, SOURCE / "_static")
-    for name, fragment in _fragments(study).items():
+    for name, fragment in (_fragments(study) | _playground(SOURCE / "_static")).items():
         (SOURCE / "book" / name).write_text(fragment, encoding="utf-8")
     shutil.copy(ROOT / "_toc.yml", SOURCE)
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
@@ -129,7 +130,8 @@ def _jupyter_book(builder: str) -> None:
 def _finish(html: Path) -> None:
     """Puts the scripts into the rendered book and takes out of its pages what it does not use."""
     # After the rendering: jupyter-book would load every script of _static on every page.
-    shutil.copy(ROOT / "book" / "scripts" / "mathjax.js", html / "_static")
+    for script in (*(ROOT / "book" / "scripts").glob("*.js"), SOURCE / "book" / "networks.js"):
+        shutil.copy(script, html / "_static")
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         # jupyter-book declares the constants of thebe, which is not used, twice: a script error
@@ -211,6 +213,16 @@ def _fragments(study: Study) -> dict[str, str]:
         "simplex.html": explorer.simplex(_hero(study)).html,
         "cost.html": tables.costs(found).html,
     }
+
+
+def _playground(folder: Path) -> dict[str, str]:
+    """The page on which readers attack: name of a file to its text. Its still goes to a folder.
+
+    Its networks are those of the quick preset at every scale: others are too large for a page.
+    """
+    playground = Playground.of(Study.of())
+    playground.still().savefig(folder / "attacked.png", dpi=110)
+    return {"playground.html": playground.page().html, "networks.js": playground.script()}
 
 
 def _hero(study: Study) -> Records:

@@ -183,7 +183,7 @@ def test_code_unfolds(visit):
 
 def test_a_reader_can_go_on_download_and_choose_the_dark(visit):
     tab = visit("notebooks/03_attacks.html")
-    assert "04_adversarial" in tab.locator("a.right-next").get_attribute("href")
+    assert "book/attack" in tab.locator("a.right-next").get_attribute("href")
     assert "02_standard" in tab.locator("a.left-prev").get_attribute("href")
     assert tab.locator("a[href$='03_attacks.ipynb']").count() >= 1
     theme = tab.evaluate("document.documentElement.dataset.theme")
