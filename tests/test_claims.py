@@ -270,7 +270,7 @@ def test_a_comparison_of_networks_wants_trainings_of_one_length(records):
     (st,) = records["ST"]
     records["ST"] = [replace(st, training=replace(st.training, epochs=40))]
     (verdict,) = judge(records, "C9")
-    assert verdict.failing_premises() == ["epochs of ST / of AT ≤ 1"]
+    assert verdict.failing_premises() == ["epochs: ST / AT ≤ 1"]
 
 
 def test_a_missed_condition_says_on_which_side_of_chance_it_is(records):
@@ -278,8 +278,8 @@ def test_a_missed_condition_says_on_which_side_of_chance_it_is(records):
     put(records["ST"][0], ("trajectory", "clean", "nc2_angles", -1), 0.5)
     (verdict,) = judge(records, "C1")
     assert verdict.missed() == [
-        "not ST clean: NC1/(K−1) ≤ 0.1, in the claim's direction",
-        "not ST clean: NC2 angles ≤ 0.1, no better than chance",
+        "not ST, clean points: NC1/(K−1) ≤ 0.1, in the claim's direction",
+        "not ST, clean points: NC2 angles ≤ 0.1, no better than chance",
     ]
     (other,) = judge(records, "C2")  # has no null
     assert other.verdict == "not applicable"

@@ -81,7 +81,7 @@ def test_every_test_of_a_series_is_a_row_and_what_fails_is_hollow_and_outside():
     for size, nc3 in ((25, 0.1), (50, 0.4)):  # bound 0.2
         put(series[size]["ST"][0], ("trajectory", "clean", "nc3", -1), nc3)
     (axis,) = plots.drift(series, "images").axes
-    height = next(t.xy[1] for t in axis.texts if t.get_text() == "ST clean: NC3")
+    height = next(t.xy[1] for t in axis.texts if t.get_text() == "ST, clean points: NC3")
     low, high = [
         line
         for line in axis.get_lines()

@@ -1,5 +1,6 @@
 """Tables show every verdict and value, in words and signs, and nothing unescaped."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,10 @@ from bs4 import BeautifulSoup
 from test_claims import BREAKS, by_title, put, seed_of_all
 from test_neighbours import NEIGHBOUR, SMALL
 
-from rnc.show import tables
-from rnc.study import claims
+from rnc.show import matrix, tables
+from rnc.study import claims, store
 from rnc.study.claims import CLAIMS, judge
+from rnc.study.records import by_scale, whole
 
 TWO = "CIFAR-10; VGG11; 80 epochs; PGD-10, ℓ₂ ε = 128/255, α = 15/255; seeds 0, 1"
 
@@ -77,6 +79,140 @@ def test_a_glance_has_a_sign_beside_each_verdict_and_leads_to_its_chapter(found)
     assert page.table.text.count("–") == sum(claim.needs != CLAIMS[0].needs for claim in CLAIMS)
 
 
+def test_the_matrix_has_every_claim_at_every_scale_with_its_sign_and_seeds(found):
+    page = soup(matrix.matrix(found))
+    rows = {row["id"]: row for row in page.select("details")}
+    assert list(rows) == [claim.id for claim in CLAIMS]
+    assert [head.text for head in page.select(".rnc-heads > span")] == ["", "A", "B", "C"]
+    for (letter, name), verdicts in zip(
+        zip("ABC", found, strict=True), map(judge, found.values()), strict=True
+    ):
+        assert f"{letter}: {name}." in page.get_text()
+        for verdict in verdicts:
+            row = rows[verdict.claim.id]
+            cell = row.summary.select_one(f'[data-scale="{letter}"]')
+            seeds = int(verdict.applicable.sum())
+            assert cell.text.split() == [verdict.sign, *([str(seeds)] if seeds else [])]
+            assert cell["class"] == [tables.CLASSES[verdict.verdict]]
+            assert cell["aria-label"] == f"{letter}: {verdict.verdict}, seeds: {seeds}"
+            answer = row.select_one(f'li[data-scale="{letter}"]').text
+            assert f"{letter} {verdict.sign} {verdict.at_seeds}" in answer
+            if seeds:
+                assert f"halved: {verdict.answer(0.5)}; doubled: {verdict.answer(2)}" in answer
+    assert rows["C4"].summary.text.count("◐") == 1  # what one seed breaks
+
+
+def test_a_row_of_the_matrix_says_what_stands_behind_it(found):
+    two = found[TWO]
+    put(two["ST"][0], ("trajectory", "pgd", "accuracy", -1), 0.9)
+    row = soup(matrix.matrix(found)).select_one("#C4")
+    claim = next(claim for claim in CLAIMS if claim.id == "C4")
+    said = row.get_text(" ", strip=True)
+    assert claim.statement in said
+    assert f"Paper: {claim.source}." in said
+    assert row.a["href"] == "03_attacks.html#verdicts"
+    assert f"{claim.premises[2]}: ✓ A, C ✗ B" in said
+    assert f"{claim.premises[0]}: ✓ A, B, C" in said
+    for figure, condition in zip(row.select("figure"), claim.conditions, strict=True):
+        assert " ".join(figure.figcaption.text.split()) == str(condition)
+    _, b, _ = row.select("figure")[0].select("g[transform]")
+    assert b.text == f"B ✓ {0.1 / 1.68:.3g} ({0.2 / 1.68:.3g})"  # at the seed that is left
+    assert [one.get("class") for one in b.select("circle")] == [["off"], None]
+
+
+def place(figure, value):
+    """Where a chart that says its ends and its kind of axis must have a value."""
+    low, kind, high = (text.text for text in figure.select(".ends text"))
+    ends = [float(low), float(high)]
+    if kind == "logarithmic":
+        *ends, value = map(math.log, (*ends, value))
+    share = (value - ends[0]) / (ends[1] - ends[0])
+    return matrix.LEFT + (matrix.RIGHT - matrix.LEFT) * min(max(share, 0), 1)
+
+
+def test_marks_of_the_charts_lie_where_numbers_say(found):
+    page = soup(matrix.matrix(found))
+    kinds = {figure.select(".ends text")[1].text for figure in page.select("figure")}
+    assert kinds == {"linear", "logarithmic"}
+    nulls = outside = 0
+    by_scale = list(map(judge, found.values()))
+    for claim, verdicts in zip(CLAIMS, zip(*by_scale, strict=True), strict=True):
+        figures = page.select(f"#{claim.id} figure")
+        for number, (figure, test) in enumerate(zip(figures, claim.conditions, strict=True)):
+            near = lambda x: pytest.approx(x, abs=0.06)  # noqa: E731
+            bound = float(figure.select_one(".bound")["x"]) + 1
+            assert bound == near(place(figure, test.bound))
+            for verdict, row in zip(verdicts, figure.select("g[transform]"), strict=True):
+                dots = [float(dot["cx"]) for dot in row.select("circle")]
+                assert dots == [near(place(figure, value)) for value in verdict.values[number]]
+                assert dots or row.text[-1] == "–"
+                zone, *chance = row.select("path")
+                start, end = map(float, zone["d"][1:].split(" 0H"))
+                marks = (
+                    {float(mark.split("-8")[0]) for mark in chance[0]["d"].split("M")[1:]}
+                    if chance
+                    else set()
+                )
+                expected = {n for n in verdict.nulls[number] if not math.isnan(n)}
+                assert sorted(marks) == [
+                    near(x) for x in sorted({place(figure, n) for n in expected})
+                ]
+                nulls += len(marks)
+                if test.relation == "<=":
+                    assert (start, end) == (matrix.LEFT, near(min(bound, *marks, matrix.RIGHT)))
+                else:
+                    assert (start, end) == (near(max(bound, *marks, matrix.LEFT)), matrix.RIGHT)
+                if dots and verdict.meets(number):
+                    assert "✓" in row.text
+                    assert all(start - 0.1 <= x <= end + 0.1 for x in dots)
+                elif dots:
+                    assert "✗" in row.text
+                    outside += 1
+    assert nulls > 50
+    assert outside >= 1
+
+
+def at_factors(element):
+    """The signs of a cell or a test at each factor."""
+    shown = next(sign for sign in element.text if sign in "✓◐✗○–")
+    signs = element.get("data-signs", shown * len(matrix.FACTORS))
+    assert signs[matrix.FACTORS.index(1)] == shown
+    return list(signs)
+
+
+def test_signs_at_other_bounds_are_the_answers_at_these_factors(found):
+    page, changed = soup(matrix.matrix(found)), 0
+    assert {0.25, 0.5, 1, 2, 4} <= set(matrix.FACTORS)
+    for letter, verdicts in zip("ABC", map(judge, found.values()), strict=True):
+        for verdict in verdicts:
+            row = page.select_one(f"#{verdict.claim.id}")
+            signs = at_factors(row.summary.select_one(f'[data-scale="{letter}"]'))
+            answers = [verdict.answer(float(factor)) for factor in matrix.FACTORS]
+            assert signs == [claims.SIGNS[answer] for answer in answers]
+            changed += len(set(signs)) > 1
+            for number, figure in enumerate(row.select("figure")):
+                test = figure.select("g[transform]")["ABC".index(letter)].tspan
+                met = [verdict.meets(number, float(factor)) for factor in matrix.FACTORS]
+                if verdict.values.size:
+                    assert at_factors(test) == ["✗✓"[one] for one in met]
+                bounds = map(float, figure["data-bounds"].split())
+                test = verdict.claim.conditions[number]
+                for x, bound, factor in zip(
+                    figure["data-xs"].split(), bounds, matrix.FACTORS, strict=True
+                ):
+                    assert bound == pytest.approx(test.bound_at(float(factor)), rel=5e-3)
+                    assert float(x) == pytest.approx(place(figure, bound), abs=0.5)
+    assert changed > 5
+
+
+def test_the_matrix_of_what_is_published_is_light(found):
+    published = whole(by_scale(store.published_records()))
+    (quick, *_) = found.items()
+    html = matrix.matrix(dict([quick]) | published).html
+    assert len(published) >= 3
+    assert len(html.encode()) < 100_000
+
+
 def test_a_neighbour_has_a_row_with_its_verdicts_and_leads_to_its_chapter():
     judged = NEIGHBOUR.judge({"drawn": [{"value": 1.0}, {"value": 3.0}]}, [0, 1])
     page = soup(tables.neighbours([(NEIGHBOUR, judged)]))
@@ -104,8 +240,8 @@ def test_what_stands_in_a_table_is_escaped(found, monkeypatch):
     odd = replace(CLAIMS[0], statement="NC1 < 1 & <b>no</b>")
     monkeypatch.setattr(claims, "CLAIMS", (odd,))
     (records, *_) = found.values()
-    for show in (tables.scales, tables.glance):
+    for show in (tables.scales, tables.glance, matrix.matrix):
         html = show({"<i>here</i>": records}).html
-        assert "<b>" not in html
+        assert "<b>no" not in html
         assert "<i>" not in html
         assert "NC1 &lt; 1 &amp; &lt;b&gt;" in html

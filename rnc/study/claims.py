@@ -73,9 +73,14 @@ class Condition:
 
     def holds(self, value: float, null: float = math.nan, factor: float = 1.0) -> bool:
         """Whether a value is within the bound, or a multiple of it, and better than its null."""
-        bound = self.neutral + factor * (self.bound - self.neutral)
-        within = {"<=": operator.le, ">=": operator.ge}[self.relation](value, bound)
+        within = {"<=": operator.le, ">=": operator.ge}[self.relation](
+            value, self.bound_at(factor)
+        )
         return within and (math.isnan(null) or self.better(value, null))
+
+    def bound_at(self, factor: float) -> float:
+        """A multiple of the bound, reckoned from the neutral value."""
+        return self.neutral + factor * (self.bound - self.neutral)
 
     def strain(self, value: float) -> float:
         """A value as a multiple of the bound that is above 1 where it fails, both reckoned from
@@ -144,9 +149,9 @@ class Verdict:
         another factor, at such a multiple of every bound."""
         return self._met(factor)[:, self.applicable]
 
-    def meets(self, number: int) -> bool:
+    def meets(self, number: int, factor: float = 1.0) -> bool:
         """Whether a condition holds at every seed, whether the claim applies or not."""
-        return bool(self._met()[number].all())
+        return bool(self._met(factor)[number].all())
 
     def _met(self, factor: float = 1.0) -> np.ndarray:
         rows = zip(self.claim.conditions, self.values, self.nulls, strict=True)
@@ -439,20 +444,23 @@ def _null_nc4(method: Method) -> Value:
 
 # Conditions that several claims share --------------------------------------------------------
 
+POINTS = {"clean": "clean points", "pgd": "attacked points"}  # to readers
+
 
 def _small_nc1(method: Method, points: str, bound: float = 0.1) -> Condition:
-    what = f"{method.title} {points}: NC1/(K−1)"
+    what = f"{method.title}, {POINTS[points]}: NC1/(K−1)"
     return Condition(what, _spread(method, points), "<=", bound, _null_nc1(method))
 
 
 def _small_angles(method: Method, points: str, bound: float = 0.1) -> Condition:
-    what, value = f"{method.title} {points}: NC2 angles", _end(method, points, "nc2_angles")
+    what = f"{method.title}, {POINTS[points]}: NC2 angles"
+    value = _end(method, points, "nc2_angles")
     return Condition(what, value, "<=", bound, _null_nc2(method, 1))
 
 
 def _there(method: Method, points: str) -> tuple[Condition, ...]:
     """Collapse of the features of some points."""
-    named, end = f"{method.title} {points}:", functools.partial(_end, method, points)
+    named, end = f"{method.title}, {POINTS[points]}:", functools.partial(_end, method, points)
     return (
         _small_nc1(method, points),
         Condition(f"{named} NC2 norms", end("nc2_norms"), "<=", 0.1, _null_nc2(method, 0)),
@@ -464,7 +472,7 @@ def _there(method: Method, points: str) -> tuple[Condition, ...]:
 
 def _classifier_there(method: Method) -> tuple[Condition, ...]:
     """The classifier's half of NC2."""
-    named, end = f"{method.title} classifier:", functools.partial(_end, method, "clean")
+    named, end = f"{method.title}, classifier:", functools.partial(_end, method, "clean")
     norms, angles = (_null_nc2(method, i) for i in (0, 1))
     return (
         Condition(f"{named} NC2 norms", end("nc2_norms_w"), "<=", 0.1, norms),
@@ -500,7 +508,9 @@ def _no_simplex(method: Method) -> tuple[Condition, ...]:
         return lambda seed: sum(not t.holds(t.value(seed), t.null(seed)) for t in tests)
 
     return tuple(
-        Condition(f"{method.title} {points}: tests of collapse not met", missed(points), ">=", 1)
+        Condition(
+            f"{method.title}, {POINTS[points]}: tests of collapse not met", missed(points), ">=", 1
+        )
         for points in ("clean", "pgd")
     )
 
@@ -546,7 +556,7 @@ CLAIMS = (
             _nc1_with_noise(ST, 2),
             _lost_to_noise(ST),
             Condition(
-                "NC2 angles: noise less clean",
+                "NC2 angles: with noise less clean",
                 less(_end(ST, "gauss", "nc2_angles"), _end(ST, "clean", "nc2_angles")),
                 "<=",
                 0.05,
@@ -562,9 +572,11 @@ CLAIMS = (
         "03_attacks",
         (ST,),
         (
-            Condition("ST pgd: NC1/(K−1)", _spread(ST, "pgd"), ">=", 1, _spread(ST, "gauss")),
             Condition(
-                "ST pgd: NC2 angles",
+                "ST, attacked points: NC1/(K−1)", _spread(ST, "pgd"), ">=", 1, _spread(ST, "gauss")
+            ),
+            Condition(
+                "ST, attacked points: NC2 angles",
                 _end(ST, "pgd", "nc2_angles"),
                 ">=",
                 0.2,
@@ -590,21 +602,21 @@ CLAIMS = (
                 _changed_angle("scatter_in_span"),
             ),
             Condition(
-                "their length: distance from 1",
+                "groups' means: |length / vertex's length − 1|",
                 _off_length("pgd"),
                 "<=",
                 0.25,
                 _off_length("scatter_in_span"),
             ),
             Condition(
-                "NC1/(K−1) by predicted label",
+                "groups by predicted label: NC1/(K−1)",
                 _changed("pgd", "nc1"),
                 "<=",
                 1,
                 _changed("scatter_in_span", "nc1"),
             ),
             Condition(
-                "the same / that of scatter",
+                "groups by predicted label: NC1 / NC1 of scatter",
                 ratio(_changed("pgd", "nc1"), _changed("scatter_in_span", "nc1")),
                 "<=",
                 0.5,
@@ -623,21 +635,26 @@ CLAIMS = (
         (ST,),
         (
             Condition(
-                "targeted angle / angle between vertices",
+                "angle of the targets' means / angle between vertices",
                 _changed_angle("targeted"),
                 "<=",
                 0.25,
             ),
-            Condition("their length: distance from 1", _off_length("targeted"), "<=", 0.25),
             Condition(
-                "NC1/(K−1) by target",
+                "groups' means: |length / vertex's length − 1|",
+                _off_length("targeted"),
+                "<=",
+                0.25,
+            ),
+            Condition(
+                "groups by target: NC1/(K−1)",
                 _changed("targeted", "nc1"),
                 "<=",
                 1,
                 _as_many_scattered("targeted"),
             ),
             Condition(
-                "targeted angle less untargeted, the same share",
+                "targeted less untargeted angle / angle between vertices",
                 less(_changed_angle("targeted"), _changed_angle("pgd")),
                 ">=",
                 0,
@@ -660,7 +677,7 @@ CLAIMS = (
         (ST,),
         (
             Condition(
-                "share of points away from uniform",
+                "share of points to move for equal counts of labels",
                 _away_from_uniform,
                 ">=",
                 0.1,
@@ -710,14 +727,14 @@ CLAIMS = (
         (ST, AT),
         (
             Condition(
-                "Tr Σ_W of AT / of ST, clean",
+                "variance Tr Σ_W, clean points: AT / ST",
                 _of_ends("within", (AT, "clean"), (ST, "clean")),
                 ">=",
                 1,
                 constant(1.0),
             ),
             Condition(
-                "NC1 of AT / of ST, clean",
+                "NC1, clean points: AT / ST",
                 _of_ends("nc1", (AT, "clean"), (ST, "clean")),
                 ">=",
                 1,
@@ -728,7 +745,7 @@ CLAIMS = (
             _small_nc1(ST, "clean"),
             _small_nc1(AT, "clean"),
             Condition(
-                "epochs of ST / of AT",
+                "epochs: ST / AT",
                 lambda seed: seed[ST.title].training.epochs / seed[AT.title].training.epochs,
                 "<=",
                 1,
@@ -744,14 +761,14 @@ CLAIMS = (
         (AT,),
         (
             Condition(
-                "|robust accuracy: network − NCC|",
+                "accuracy under attack: |network − NCC|",
                 _apart(_end(AT, "pgd", "accuracy"), _end(AT, "pgd", "ncc_accuracy")),
                 "<=",
                 0.05,
                 less(_end(AT, "pgd", "accuracy"), _guessing(AT)),
             ),
             Condition(
-                "the same on test points",
+                "accuracy under attack, test points: |network − NCC|",
                 _apart(
                     lambda seed: seed[AT.title].geometry("test_pgd", "accuracy"),
                     lambda seed: seed[AT.title].geometry("test_pgd", "ncc_accuracy"),
@@ -761,7 +778,7 @@ CLAIMS = (
                 less(lambda seed: seed[AT.title].geometry("test_pgd", "accuracy"), _guessing(AT)),
             ),
         ),
-        (Condition("AT: robust accuracy", _end(AT, "pgd", "accuracy"), ">=", 0.5),),
+        (Condition("AT: accuracy under attack", _end(AT, "pgd", "accuracy"), ">=", 0.5),),
     ),
     Claim(
         "C11",
@@ -794,7 +811,7 @@ CLAIMS = (
         (ST,),
         (
             Condition(
-                "rank correlation of depth and clean NC1",
+                "rank correlation of depth with NC1, clean points",
                 _depth_correlation,
                 "<=",
                 -0.8,
@@ -814,7 +831,7 @@ CLAIMS = (
                 0.1,
             ),
             Condition(
-                "the same, attacked less clean",
+                "NC2 angles, first layer: attacked less clean points",
                 less(_at_layer(0, "pgd", "nc2_angles"), _at_layer(0, "clean", "nc2_angles")),
                 "<=",
                 0.05,
@@ -830,7 +847,7 @@ CLAIMS = (
         (
             _attack_succeeds(ST),
             Condition(
-                "NCC accuracy, clean, last layer",
+                "NCC accuracy on clean points, last layer",
                 _at_layer(-1, "clean", "ncc_accuracy"),
                 ">=",
                 0.5,
@@ -847,7 +864,7 @@ CLAIMS = (
         (
             _nc1_with_noise(AT, 1.25),
             Condition(
-                "|NC2 angles: noise − clean|",
+                "NC2 angles: |with noise − clean|",
                 _apart(_end(AT, "gauss", "nc2_angles"), _end(AT, "clean", "nc2_angles")),
                 "<=",
                 0.05,

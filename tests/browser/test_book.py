@@ -10,6 +10,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup
 
+from rnc.show.matrix import FACTORS
+from rnc.study import store
+from rnc.study.claims import CLAIMS, SIGNS, judge
+from rnc.study.records import by_scale, whole
+
 from .conftest import BOOK
 
 GENERATED = {"genindex.html", "py-modindex.html", "index.html"}  # the last only sends on
@@ -26,6 +31,16 @@ def soup(page):
     return BeautifulSoup((BOOK / page).read_text(), "html.parser")
 
 
+def serious(tab):
+    """Barriers for readers, as axe finds them."""
+    found = Axe().run(tab).response["violations"]
+    return {
+        v["id"]: [node["html"][:150] for node in v["nodes"]]
+        for v in found
+        if v["impact"] in ("serious", "critical")
+    }
+
+
 def test_there_is_a_book():
     assert {"book/intro.html", "notebooks/03_attacks.html", "404.html"} <= set(PAGES)
 
@@ -40,13 +55,7 @@ def test_a_page_is_complete_open_to_all_and_fits_a_phone(visit, page):
         assert tab.evaluate(broken) == []
         assert tab.complaints == []
         assert tab.outside == []
-        found = Axe().run(tab).response["violations"]
-        serious = {
-            v["id"]: [node["html"][:150] for node in v["nodes"]]
-            for v in found
-            if v["impact"] in ("serious", "critical")
-        }
-        assert serious == {}, scheme
+        assert serious(tab) == {}, scheme
     tab = visit(page, width=390)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -164,6 +173,140 @@ def test_without_javascript_and_in_print_there_is_a_picture(visit):
     tab.emulate_media(media="print")
     assert tab.locator("figure.rnc-static").is_visible()
     assert not tab.locator(".rnc-touch").is_visible()
+
+
+CLAIMS_PAGE = "notebooks/07_claims.html"
+SHOWN = "#matrix details:visible"
+
+
+def signs(tab):
+    """Of the matrix, by claim and letter of the scale."""
+    return tab.evaluate(
+        "Object.fromEntries([...document.querySelectorAll('#matrix details')].map(row => [row.id,"
+        "Object.fromEntries([...row.querySelectorAll('summary [data-scale]')].map(cell => "
+        "[cell.dataset.scale, cell.textContent.match(/[✓◐✗○–]/)[0]]))]))"
+    )
+
+
+def test_the_matrix_is_seen_at_one_look_and_opens_by_keys(visit):
+    tab = visit(CLAIMS_PAGE, width=1280)
+    assert tab.locator("#matrix").bounding_box()["height"] <= 1600
+    assert tab.locator(SHOWN).count() == len(CLAIMS)
+    summary, chart = tab.locator("#C4 summary"), tab.locator("#C4 svg").first
+    assert not chart.is_visible()
+    summary.focus()
+    summary.press("Enter")
+    assert chart.is_visible()
+    summary.press("Space")
+    assert not chart.is_visible()
+    for target in tab.locator("#matrix summary, #matrix form label").all():
+        assert target.bounding_box()["height"] >= 44
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_opened_matrix_is_open_to_all_and_fits_a_phone(visit, scheme):
+    tab = visit(CLAIMS_PAGE, width=390, color_scheme=scheme)
+    assert tab.locator("#matrix").bounding_box()["height"] <= 1600
+    tab.evaluate("document.querySelectorAll('#matrix details').forEach(row => row.open = true)")
+    assert tab.locator("#C13 svg").last.is_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert serious(tab) == {}
+    beyond = tab.evaluate(
+        "[...document.querySelectorAll('#matrix svg')].flatMap(svg => {"
+        "const end = svg.getBoundingClientRect().right + 1;"
+        "return [...svg.querySelectorAll('text')].map(text => [text.textContent,"
+        "text.getBoundingClientRect().right]).filter(([, right]) => right > end); })"
+    )
+    assert beyond == []
+
+
+def test_other_bounds_give_the_answers_of_the_verdicts(visit):
+    tab = visit(CLAIMS_PAGE)
+    legend = tab.locator("#matrix > p").last.inner_text()
+    published = whole(by_scale(store.published_records()))
+    judged = {
+        line[0]: judge(published[line[3:-1]])
+        for line in legend.splitlines()
+        if line[3:-1] in published
+    }
+    assert len(judged) >= 3
+    at = tab.locator("#matrix input[type=range]")
+    chosen = FACTORS.index(1)
+    assert at.input_value() == str(chosen)
+    at.focus()
+    at.press("Home")
+    for factor in FACTORS:
+        shown = signs(tab)
+        for letter, verdicts in judged.items():
+            for verdict in verdicts:
+                answer = verdict.answer(float(factor))
+                assert shown[verdict.claim.id][letter] == SIGNS[answer], (factor, verdict)
+                cell = tab.locator(f"#{verdict.claim.id} summary [data-scale={letter}]")
+                assert f"{letter}: {answer}, " in cell.get_attribute("aria-label")
+        at.press("ArrowRight")
+    assert at.input_value() == str(len(FACTORS) - 1)
+    assert tab.locator("#matrix output").inner_text() == "4 times as far"
+
+
+def test_another_bound_moves_the_mark_and_the_zone_of_a_chart(visit):
+    tab = visit(CLAIMS_PAGE)
+    tab.locator("#C1 summary").click()
+    chart, at = tab.locator("#C1 figure").first, tab.locator("#matrix input[type=range]")
+    marks = lambda: (  # noqa: E731
+        float(chart.locator("figcaption b").inner_text()),
+        float(chart.locator(".bound").get_attribute("x")),
+        float(chart.locator("g path").first.get_attribute("d").split("H")[1]),
+    )
+    before = marks()
+    at.press("Home")
+    after = marks()
+    assert after[0] == pytest.approx(before[0] / 4)
+    assert after[1] < before[1]
+    assert after[2] == pytest.approx(after[1] + 1)
+    for _ in FACTORS[:-5]:
+        at.press("ArrowRight")
+    assert marks() == before
+
+
+def test_the_matrix_shows_one_scale_or_only_what_does_not_simply_hold(visit):
+    tab = visit(CLAIMS_PAGE)
+    before = signs(tab)
+    holding = [claim for claim, row in before.items() if set(row.values()) == {"✓"}]
+    assert 0 < len(holding) < len(before)
+    only = tab.locator("#matrix input[type=checkbox]")
+    only.check()
+    assert tab.locator(SHOWN).count() == len(before) - len(holding)
+    assert not tab.locator(f"#{holding[0]}").is_visible()
+    last = sorted(before["C1"])[-1]
+    tab.locator("#matrix select").select_option(last)
+    holding = [claim for claim, row in before.items() if row[last] == "✓"]
+    assert tab.locator(SHOWN).count() == len(before) - len(holding)
+    assert {
+        cell.inner_text() for cell in tab.locator(".rnc-heads > [data-scale]:visible").all()
+    } == {last}
+    assert (
+        f"{len(holding)} of {len(before)} claims hold at {last}"
+        in tab.locator("#matrix form p").inner_text()
+    )
+    row = tab.locator("#matrix details:visible").first
+    row.locator("summary").click()
+    assert row.locator("figure").first.locator("g[transform]:visible").count() == 1
+    only.uncheck()
+    tab.locator("#matrix select").select_option("")
+    assert tab.locator(SHOWN).count() == len(before)
+
+
+def test_the_matrix_is_whole_without_javascript_and_in_print(visit):
+    tab = visit(CLAIMS_PAGE, java_script_enabled=False)
+    assert not tab.locator("#matrix form").is_visible()
+    assert tab.locator(SHOWN).count() == len(CLAIMS)
+    tab.locator("#C7 summary").click()
+    assert tab.locator("#C7 svg").last.is_visible()
+    tab = visit(CLAIMS_PAGE)
+    assert not tab.locator("#C7 svg").last.is_visible()
+    tab.emulate_media(media="print")
+    assert tab.locator("#C7 svg").last.is_visible()
+    assert not tab.locator("#matrix form").is_visible()
 
 
 def test_search_finds_a_term(visit):
