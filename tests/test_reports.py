@@ -185,3 +185,23 @@ def test_the_command_does_the_same_without_a_notebook(source, tmp_path, monkeypa
     with pytest.raises(SystemExit):
         cli.main(["survey", "--network", "nowhere:net", *asked])
     assert "there is no module 'nowhere'" in capsys.readouterr().err
+
+
+def test_what_is_kept_of_networks_of_others_agrees_with_other_code():
+    """Values from textbook formulas in float64, by a program that shares no code with this one."""
+    kept = {one.title: one for one in reports.others()}
+    for title, points, name, value, within in (
+        ("ResNet-56", "clean", "nc1", 1.90, 0.005),
+        ("ResNet-56", "clean", "nc3", 0.087, 0.0005),
+        ("ResNet-56", "pgd", "nc1", 50, 2),
+        ("LeNet5", "clean", "nc1", 4.10, 0.005),
+        ("LeNet5", "pgd", "nc1", 29, 0.5),
+        ("LeNet5", "pgd", "accuracy", 0, 0.001),
+        ("LeNet5 (adversarial)", "clean", "nc1", 5.34, 0.005),
+        ("LeNet5 (adversarial)", "pgd", "nc1", 8.71, 0.05),
+        ("LeNet5 (adversarial)", "pgd", "accuracy", 0.961, 0.002),
+        ("LeNet5 (adversarial)", "pgd", "ncc_accuracy", 0.909, 0.002),
+    ):
+        assert kept[title].found.measures[points][name] == pytest.approx(value, abs=within)
+    for title, leap in (("ResNet-56", 0.31), ("LeNet5", 0.46), ("LeNet5 (adversarial)", 0.065)):
+        assert kept[title].leap == pytest.approx(leap, abs=0.006)
