@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from rnc.show import plots
 from rnc.show.plots import GREY, KINDS, OTHER, styled
@@ -102,8 +103,10 @@ def among(reports: list[Report], own: int = 0) -> Figure:
     )
     for axis, measure in zip(axes.flat, chosen, strict=True):
         _scores(axis, measure, reports, own)
-    axes[0, 0].set_yticks(range(len(reports)), [one.title for one in reports], fontsize=7.5)
+    axes[0, 0].set_yticks(range(len(reports)), [one.title for one in reports])
     axes[0, 0].set_ylim(len(reports) - 0.5, -0.5)
+    for axis in axes[:, 0]:
+        axis.tick_params(axis="y", labelsize=7.5)
     handles = [
         Line2D([], [], color=GREY, marker=KINDS[kind][2], linestyle="", label=KINDS[kind][0])
         for kind in ("clean", "pgd")
@@ -127,4 +130,10 @@ def _scores(axis: plt.Axes, measure: Measure, reports: list[Report], own: int) -
         axis.set_xlim(-0.03, 1.03)
         return
     axis.set_xscale("log")
-    axis.axvspan(axis.get_xlim()[0], measure.bound, color="#009E73", alpha=0.12, linewidth=0)
+    low = min(axis.get_xlim()[0], measure.bound / 2)
+    axis.axvspan(low, measure.bound, color="#009E73", alpha=0.12, linewidth=0)
+    axis.set_xlim(left=low)
+    within_a_decade = axis.get_xlim()[1] < 10 * low
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1, 3)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
