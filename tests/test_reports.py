@@ -101,6 +101,14 @@ def test_what_several_have_in_common_is_told_as_it_is(made, tmp_path):
     assert "takes" not in reports.told([robust])
 
 
+def test_within_the_bound_but_worse_than_chance_is_not_met(made, tmp_path):
+    nc2 = next(measure for measure in MEASURES if measure.name == "nc2_norms")
+    chance = made.chance(nc2)
+    for value, met in ((0.9 * chance, True), (1.1 * chance, False), (2.0, False)):
+        one = read(altered(made, nc2_norms=(value, value)), tmp_path)
+        assert one.meets(nc2, "clean") == (met and value <= nc2.bound)
+
+
 def test_a_network_that_does_not_fit_its_images_is_doubted(made, tmp_path):
     guessing = read(altered(made, accuracy=(0.12, 0.0)), tmp_path)
     assert "right on 12.0%, where guessing gives 10.0%" in guessing.doubts()[0]
@@ -111,8 +119,9 @@ def test_tables_and_figures_show_every_measure_and_network(made, tmp_path):
     other = read(altered(made, "another", **COLLAPSED, accuracy=(0.9, 0.1)), tmp_path)
     page = html.unescape(shown.report(other).html)
     assert all(measure.title in page and measure.meaning in page for measure in MEASURES)
-    assert "✓ 0.000111" in page
-    assert "✗ 9" in page
+    assert "✓\xa00.000111" in page
+    assert "✗\xa09" in page
+    assert "0.9 → 0.1" in shown.others([other]).html
     text = shown.text(made, [other])
     assert "mine" in text
     assert "another" in text

@@ -60,6 +60,11 @@ def compared(reports: list[Report]) -> pd.DataFrame:
     return pd.DataFrame(rows, index=[one.title for one in reports])
 
 
+def others(reports: list[Report]) -> Table:
+    """`compared`, for a page."""
+    return Table(compared(reports).to_html(classes="rnc-claims", border=0))
+
+
 def layers(one: Report) -> Figure:
     """NC1, NC2 and NCC accuracy at every layer, clean and attacked."""
     return plots.layers({one.title: [one.found]})
@@ -91,7 +96,7 @@ def landing(one: Report) -> Figure:
 @styled
 def among(reports: list[Report], own: int = 0) -> Figure:
     """Networks one under the other in four measures, clean and attacked, with what chance gives;
-    shaded where the book's tests call it collapsed.
+    shaded within the bound of collapse.
 
     Args:
         reports: of the networks, from top to bottom.

@@ -171,6 +171,12 @@ class Report:
     def chance(self, measure: Measure) -> float:
         return float(measure.chance(self))
 
+    def meets(self, measure: Measure, points: str) -> bool:
+        """Whether a value is within the bound of collapse and better than chance, as the claims of
+        the book want it."""
+        value, chance = self.value(measure, points), self.chance(measure)
+        return value <= measure.bound and (math.isnan(chance) or value < chance)
+
     def doubts(self) -> list[str]:
         """What looks as if something did not fit the network, in sentences."""
         right, guessing = self.found.measures["clean"]["accuracy"], 1 / self.k
@@ -235,10 +241,11 @@ def others() -> list[Report]:
 def told(reports: Sequence[Report]) -> Text:
     """What several networks have in common, and in what they differ, in sentences."""
     bounded = [measure for measure in MEASURES if measure.bound is not None]
-    collapsed = [r for r in reports if all(r.value(m, "clean") <= m.bound for m in bounded)]
+    collapsed = [one for one in reports if all(one.meets(m, "clean") for m in bounded)]
     sentences = [
         f"Of these {len(reports)} networks {len(collapsed) or 'none'} "
-        f"{'is' if len(collapsed) < 2 else 'are'} within all bounds of collapse on clean points."
+        f"{'is' if len(collapsed) < 2 else 'are'} within all bounds of collapse, and better than "
+        f"chance, on clean points."
     ]
     groups: dict[str, list[Report]] = {}
     for one in reports:
