@@ -40,11 +40,11 @@ def test_buttons_appear_with_the_address_of_the_repository():
             "measured on 1000 points per class; seed 1. Differs from the paper in epochs",
         ),
         (
-            "08_cifar10",
+            "07_cifar10",
             "",
             "CIFAR-10, 100 images per class; VGG11 of width 16; 80 epochs (640 updates)",
         ),
-        ("08_cifar10", "", "Differs from the paper in number of images, width, epochs"),
+        ("07_cifar10", "", "Differs from the paper in number of images, width, epochs"),
         ("10_your_network", "", "digits; PGD-10, ℓ∞ ε = 8/255, α = 2/255."),
     ],
 )
@@ -73,7 +73,7 @@ def test_captions_name_their_setting(chapter, injected, said):
     ],
 )
 def test_captions_speak_of_what_the_figure_shows(name, said):
-    notebook = jupytext.read(book.NOTEBOOKS / "08_cifar10.md")
+    notebook = jupytext.read(book.NOTEBOOKS / "07_cifar10.md")
     figure = next(
         cell
         for cell in notebook.cells
@@ -88,7 +88,7 @@ def test_captions_speak_of_what_the_figure_shows(name, said):
 def test_a_chapter_with_a_scale_of_its_own_keeps_it():
     """The book at another scale or radius still shows CIFAR-10 under Real images."""
     for given in ({"preset": "quick"}, {"preset": "paper", "epochs": 100}, {"eps": 4}):
-        assert book._given(book.NOTEBOOKS / "08_cifar10.ipynb", given) == {}
+        assert book._given(book.NOTEBOOKS / "07_cifar10.ipynb", given) == {}
         assert book._given(book.NOTEBOOKS / "03_attacks.ipynb", given) == given
     assert book._given(book.NOTEBOOKS / "03_attacks.ipynb", {"seeds": "1,2"}) == {}
 

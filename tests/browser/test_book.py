@@ -96,7 +96,7 @@ def test_a_page_says_what_it_is(page):
 
 
 def test_real_images_are_real_whatever_the_scale_of_the_book():
-    captions = soup("notebooks/08_cifar10.html").find_all("figcaption")
+    captions = soup("notebooks/07_cifar10.html").find_all("figcaption")
     assert len(captions) >= 4
     assert all("CIFAR-10" in caption.text for caption in captions)
 
@@ -175,7 +175,7 @@ def test_without_javascript_and_in_print_there_is_a_picture(visit):
     assert not tab.locator(".rnc-touch").is_visible()
 
 
-CLAIMS_PAGE = "notebooks/07_claims.html"
+CLAIMS_PAGE = "notebooks/08_claims.html"
 SHOWN = "#matrix details:visible"
 
 
