@@ -21,7 +21,7 @@ from rnc.collapse import (
 from rnc.errors import ParameterError
 from rnc.models import features
 from rnc.study.claims import judge
-from rnc.study.findings import say
+from rnc.study.findings import in_short, say
 from rnc.study.record import Record
 from rnc.study.records import available, records, scales
 from rnc.study.settings import Attack, Evaluation, Study, Training
@@ -42,6 +42,7 @@ __all__ = [
     "available",
     "features",
     "gaussian",
+    "in_short",
     "judge",
     "margin",
     "measure",

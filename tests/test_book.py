@@ -8,6 +8,7 @@ import re
 import jupytext
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 
 from rnc.show import book, explorer
 from rnc.study.record import Record
@@ -33,7 +34,7 @@ def test_buttons_appear_with_the_address_of_the_repository():
 @pytest.mark.parametrize(
     ("chapter", "injected", "said"),
     [
-        ("02_standard_training", "", "Preset `quick`: digits; VGG11 of width 8; 130 epochs"),
+        ("02_standard_training", "", "Preset quick: digits; VGG11 of width 8; 130 epochs"),
         (
             "03_attacks",
             'preset = "paper"\nepochs = 100',
@@ -91,6 +92,19 @@ def test_a_chapter_with_a_scale_of_its_own_keeps_it():
         assert book._given(book.NOTEBOOKS / "07_cifar10.ipynb", given) == {}
         assert book._given(book.NOTEBOOKS / "03_attacks.ipynb", given) == given
     assert book._given(book.NOTEBOOKS / "03_attacks.ipynb", {"seeds": "1,2"}) == {}
+
+
+def test_links_to_terms_say_what_they_mean():
+    glossary = (
+        '<dl class="simple glossary"><dt id="term-8-255">8/255</dt><dd><p>A radius, \n"usual". '
+        'In pixels.</p></dd><dt id="term-PGD">PGD</dt><dd><p>The attack.</p></dd></dl>'
+    )
+    link = '<a class="reference internal" href="../book/notation.html#term-{}"><span>x</span></a>'
+    page = link.format("8-255") + link.format("PGD") + '<a href="#elsewhere">y</a>'
+    first, second, last = BeautifulSoup(book.defined(page, glossary), "html.parser")("a")
+    assert first["data-definition"] == first["aria-description"] == 'A radius, "usual".'
+    assert second["data-definition"] == "The attack."
+    assert last.attrs == {"href": "#elsewhere"}
 
 
 def test_every_figure_is_referred_to():

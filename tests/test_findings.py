@@ -12,7 +12,7 @@ from test_claims import BREAKS, GOOD, by_title, put, record, seed_of_all
 from rnc import say
 from rnc.study import folders, store
 from rnc.study.claims import judge
-from rnc.study.findings import FINDINGS, NOTHING, changes, drift, over_weights, summary
+from rnc.study.findings import FINDINGS, NOTHING, changes, drift, in_short, over_weights, summary
 from rnc.study.findings.beyond import value_at_loss
 from rnc.study.records import by_scale
 
@@ -304,6 +304,29 @@ def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     assert changes(judged, after) == "Verdicts change: C6 (holds → does not hold here)."
     del records["AT"]
     assert "Were not measured: C7 (AT collapses, attacked or not), C8 " in summary(judge(records))
+
+
+def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bound(records):
+    def line(name):
+        return in_short(judge(records, name))
+
+    assert line("C7").startswith("- **AT collapses, attacked or not** (C7): holds (1 seed); most ")
+    (verdict,) = judge(records, "C7")
+    strains = [
+        condition.strain(value)
+        for condition, (value,) in zip(verdict.claim.conditions, verdict.values, strict=True)
+    ]
+    nearest = verdict.claim.conditions[strains.index(max(strains))]
+    assert f"most narrowly: {nearest}, measured " in line("C7")
+    put(records["AT"][0], (END, "pgd", "nc3", -1), 0.3)
+    assert "partly (1 seed); missed at 1 of 1: AT, attacked points: NC3 ≤ 0.2, " in line("C7")
+    put(records["AT"][0], ("history", "loss"), [2.0] * 20)
+    assert line("C7").endswith(
+        "not applicable (1 seed); not so is AT: loss / loss of guessing ≤ 0.01."
+    )
+    del records["AT"]
+    assert line("C7") == "- **AT collapses, attacked or not** (C7): not measured."
+    assert len(in_short(judge(records)).splitlines()) == len(judge(records))
 
 
 def weights(nc1, logits):

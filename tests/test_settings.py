@@ -257,7 +257,7 @@ def test_what_differs_from_the_paper_is_said_in_record_and_caption():
     assert differs["number of images"] == "500 training images per class (all)"
     assert "ε = 4/255, α = 1/255 (PGD-10, ℓ∞ ε = 8/255, α = 2/255)" in differs["training attack"]
     assert study.caption() == (
-        "Preset `paper`: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs "
+        "Preset paper: CIFAR-10, 500 images per class; VGG11 of width 32; 100 epochs "
         "(4,000 updates); PGD-10, ℓ∞ ε = 4/255, α = 1/255; seeds 1, 2, 3. "
         "Differs from the paper in number of images, width, epochs, training attack and "
         "evaluation attack."
@@ -333,6 +333,13 @@ def test_a_caption_names_an_attack_that_is_not_the_papers():
     assert "evaluation attack" not in study.caption()
     longer = Study.of("paper", device="cpu", steps=50)
     assert longer.caption().endswith("evaluation attack and measured points.")
+
+
+def test_a_badge_names_images_length_and_seeds():
+    assert Study.of().badge("at") == "digits · 65 epochs (260 updates) · seed 0"
+    real = Study.of("cifar10-small").badge()
+    assert real == "CIFAR-10, 100 images per class · 80 epochs (640 updates) · seeds 1, 2, 3"
+    assert Study.of().badge().split(" · ")[1].startswith("130 (ST) or 65 (others) epochs")
 
 
 def test_a_caption_speaks_of_the_methods_that_a_figure_shows():

@@ -17,12 +17,15 @@ import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from html import escape
 from pathlib import Path
+from urllib.parse import unquote
 
 import jupytext
 import nbformat
 import papermill
 import yaml
+from bs4 import BeautifulSoup
 from nbclient import NotebookClient
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
@@ -127,13 +130,33 @@ def _jupyter_book(builder: str) -> None:
     )
 
 
+def defined(page: str, glossary: str) -> str:
+    """A page whose links to terms of the glossary carry the first sentence of what these mean,
+    which book.css shows beside a link that is pointed at or focused.
+
+    Args:
+        page, glossary: HTML.
+    """
+    meanings = {
+        term["id"]: " ".join(term.find_next("dd").p.text.split()).split(". ")[0].rstrip(".") + "."
+        for term in BeautifulSoup(glossary, "html.parser").select("dl.glossary dt[id]")
+    }
+
+    def explained(link: re.Match) -> str:
+        meaning = escape(meanings[unquote(link[1])])
+        return f'{link[0]} data-definition="{meaning}" aria-description="{meaning}"'
+
+    return re.sub(r'<a class="reference internal" href="[^"]*#(term-[^"]+)"', explained, page)
+
+
 def _finish(html: Path) -> None:
     """Puts the scripts into the rendered book and takes out of its pages what it does not use."""
     # After the rendering: jupyter-book would load every script of _static on every page.
     for script in (*(ROOT / "book" / "scripts").glob("*.js"), SOURCE / "book" / "networks.js"):
         shutil.copy(script, html / "_static")
+    glossary = next(html.rglob("notation.html"), html / "book" / "intro.html").read_text("utf-8")
     for page in html.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
+        text = defined(page.read_text(encoding="utf-8"), glossary)
         # jupyter-book declares the constants of thebe, which is not used, twice: a script error
         text = re.sub(r"<script>const THEBE_JS_URL.*?</script>", "", text, flags=re.S)
         text = re.sub(r"<script[^>]*sphinx-thebe.js[^>]*></script>", "", text)
@@ -267,7 +290,8 @@ def _given(path: Path, parameters: dict) -> dict:
 
 
 def settings_of(notebook: nbformat.NotebookNode) -> Callable[[nbformat.NotebookNode], str]:
-    """What the caption of a figure says of its setting, from the figure's cell.
+    """What the caption of a figure says of its setting, from the figure's cell: a few words that
+    link to the methods, with the rest as their title.
 
     It is that of the methods which the cell names, or else of those that the notebook asks for,
     and where the cell is tagged so of the first seed alone.
@@ -293,6 +317,7 @@ def settings_of(notebook: nbformat.NotebookNode) -> Callable[[nbformat.NotebookN
 
     def caption(cell: nbformat.NotebookNode) -> str:
         shown = study.first_seed() if "first-seed" in cell.metadata.get("tags", []) else study
-        return shown.caption(*(named(cell.source) or asked_for))
+        methods = named(cell.source) or asked_for
+        return f'[{shown.badge(*methods)}](../book/methods.md "{shown.caption(*methods)}")'
 
     return caption

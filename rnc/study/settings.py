@@ -456,7 +456,12 @@ class Study:
         differs += ["evaluation attack"] * (evaluation.attack != paper)
         differs += ["measured points"] * (evaluation.per_class is not None)
         last = f" Differs from the paper in {_listed(differs)}." if differs else ""
-        return f"Preset `{self.preset}`: {self._described(trainings)}.{last}"
+        return f"Preset {self.preset}: {self._described(trainings)}.{last}"
+
+    def badge(self, *methods: str) -> str:
+        """The same in a few words: images, epochs and seeds."""
+        data, _, epochs, *_, seeds = self._described(self.trainings(*methods)).split("; ")
+        return " · ".join((data, epochs, seeds))
 
 
 def named_seeds(seeds: Iterable[int]) -> str:

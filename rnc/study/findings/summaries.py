@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from string import ascii_uppercase
 
+import numpy as np
+
 from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
 from rnc.study.findings.finding import FINDINGS, NOTHING, Text
 from rnc.study.records import Records
@@ -28,6 +30,32 @@ def summary(judged: Iterable[Verdict]) -> Text:
         if named := [_named(v) for v in judged if v.verdict == answer]:
             parts.append(f"{words[0].upper()}{words[1:]}: {', '.join(named)}.")
     return Text(" ".join(parts))
+
+
+def in_short(judged: Iterable[Verdict]) -> Text:
+    """A line for each claim: its verdict, and a test that it misses or the one that it passes most
+    narrowly."""
+    return Text("\n".join(f"- {_line(verdict)}" for verdict in judged))
+
+
+def _line(verdict: Verdict) -> str:
+    line = f"**{verdict.claim.title}** ({verdict.claim.id}): {verdict.at_seeds}"
+    if verdict.verdict == OPEN:
+        return f"{line}."
+    if verdict.verdict == NOT_APPLICABLE:
+        return f"{line}; not so is {', nor '.join(verdict.failing_premises())}."
+    held = verdict.held()
+    strains = [
+        np.fmax.reduce([condition.strain(value) for value in row], initial=0.0) - 1e9 * met.all()
+        for condition, row, met in zip(
+            verdict.claim.conditions, verdict.values[:, verdict.applicable], held, strict=True
+        )
+    ]
+    number = int(np.argmax(strains))  # what is missed comes before what is met
+    met, chance = held[number], verdict.by_chance()[number]
+    how = "most narrowly" if met.all() else f"missed at {(~met).sum()} of {len(met)}"
+    line += f"; {how}: {verdict.claim.conditions[number]}, measured {verdict.measured()[number]}"
+    return f"{line}." if chance == "–" else f"{line}, by chance {chance}."
 
 
 def _named(verdict: Verdict) -> str:
