@@ -22,7 +22,8 @@ def record(values, nc1=(9.0, 3.0), method="st"):
         "layers": {"names": ["a", "b"]} | layers,
     }
     measured = {name: {"values": found} for name, found in measured.items()}
-    return Record(study.training(method), study.evaluation, {}, measured)
+    trained = {"classes": list("0123456789")}
+    return Record(study.training(method), study.evaluation, trained, measured)
 
 
 def test_of_several_seeds_the_line_is_the_mean_and_the_band_goes_to_the_ends():
@@ -100,3 +101,12 @@ def test_methods_keep_their_colours_and_others_have_one():
     assert colours == [METHODS["at"].colour] * 2 + [plots.OTHER] * 2
     own = [method.colour for method in METHODS.values()]
     assert len({*own, plots.OTHER}) == len(own) + 1
+
+
+def test_what_is_called_collapsed_is_shaded():
+    figure = plots.training_curves({"ST": [record([5.0, 0.4])]}, ["nc1", "nc3", "accuracy"])
+    zones = [[patch.get_y() + patch.get_height() for patch in a.patches] for a in figure.axes]
+    assert zones == [[pytest.approx(0.9)], [pytest.approx(0.2)], []]  # a tenth, of K - 1 = 9
+    for axis, (zone,) in zip(figure.axes[:2], zones[:2], strict=True):
+        low, high = axis.get_ylim()
+        assert low < zone < high

@@ -9,6 +9,7 @@ _build/html          the book
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,7 +33,7 @@ from playwright.sync_api import sync_playwright
 
 from rnc.errors import UserError
 from rnc.neighbours import NEIGHBOURS
-from rnc.show import explorer, plots, tables
+from rnc.show import explorer, plots, tables, vector
 from rnc.show.playground import Playground
 from rnc.study import findings
 from rnc.study.data import DATASETS
@@ -157,6 +158,7 @@ def _finish(html: Path) -> None:
     glossary = next(html.rglob("notation.html"), html / "book" / "intro.html").read_text("utf-8")
     for page in html.rglob("*.html"):
         text = defined(page.read_text(encoding="utf-8"), glossary)
+        text = _with_figures(text, page.parent)
         # jupyter-book declares the constants of thebe, which is not used, twice: a script error
         text = re.sub(r"<script>const THEBE_JS_URL.*?</script>", "", text, flags=re.S)
         text = re.sub(r"<script[^>]*sphinx-thebe.js[^>]*></script>", "", text)
@@ -165,6 +167,18 @@ def _finish(html: Path) -> None:
         # without an address of the book its pages lead to each other from where they are
         text = re.sub(r'(href|src)="/(?=(_static|book|notebooks)/|search|index)', r'\1="', text)
         page.write_text(text, encoding="utf-8")
+
+
+def _with_figures(page: str, folder: Path) -> str:
+    """A page with its figures as parts of it."""
+    numbers = itertools.count(1)
+
+    def part(image: re.Match) -> str:
+        picture = (folder / image[1]).read_text(encoding="utf-8")
+        description = unescape(re.search(r'alt="([^"]*)"', image[0])[1])
+        return vector.inlined(picture, description, f"figure-{next(numbers)}")
+
+    return re.sub(r'<img[^>]*src="([^"]*_images/[^"]+\.svg)"[^>]*>', part, page)
 
 
 def configured(text: str) -> str:
@@ -275,9 +289,22 @@ def _execute(path: Path, parameters: dict) -> None:
         tags = cell.metadata.get("tags", [])
         if "injected-parameters" in tags:
             tags.append("hide-cell")  # like the declared parameters above it
-        if "figure" in cell.metadata.get("mystnb", {}) and "no-setting" not in tags:
-            cell.metadata.mystnb.figure.caption += setting(cell)
+        if figure := cell.metadata.get("mystnb", {}).get("figure"):
+            if "no-setting" not in tags:
+                figure.caption += setting(cell)
+            figure.caption += _data_link(figure.name, cell.outputs)
     nbformat.write(executed, place)
+
+
+def _data_link(name: str, outputs: list[nbformat.NotebookNode]) -> str:
+    """Keeps the data of a figure beside the pages, and says where."""
+    for output in outputs:
+        if text := output.get("data", {}).pop("text/csv", None):
+            file = SOURCE / "data" / f"{name}.csv"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            return f" [Data (CSV)](../data/{file.name})"
+    return ""
 
 
 def _given(path: Path, parameters: dict) -> dict:

@@ -153,7 +153,7 @@ def depth(measured: dict) -> Figure:
                 xytext=(0, 3),
                 textcoords="offset points",
                 color=GREY,
-                fontsize=8,
+                fontsize=8.5,
             )
     for axis in axes[1]:
         axis.set_xticks(layers, ["in", *map(str, layers[1:])])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
+from string import ascii_uppercase
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,10 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rnc.show import vector
 from rnc.study.findings.series import Series, drifts, judged_series
 from rnc.study.methods import METHODS
+from rnc.study.paper import curves
 from rnc.study.record import NotMeasured, Record, mean
 from rnc.study.records import Records
+from rnc.study.reports import MEASURES as MEASURED
 from rnc.study.settings import NORM_SYMBOLS
 from rnc.surveys import Survey
 
@@ -64,6 +68,8 @@ COLLAPSE = (
     "nc4",
     "ncc_accuracy",
 )
+LEAD = ("nc1", "nc2_angles")  # two that tell most; the rest is shown on request
+REST = tuple(name for name in COLLAPSE if name not in LEAD)
 STYLE = {
     "figure.dpi": 160,
     "font.size": 9.5,
@@ -95,6 +101,7 @@ def styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
                 figure.text(0, 0.5, f"Not drawn: {missing.args[0]}.", va="center")
         # pyplot forgets it, so that a notebook shows it once, as the value of its cell
         plt.close(figure)
+        figure._repr_mimebundle_ = functools.partial(vector.bundle, figure)
         return figure
 
     return styled
@@ -113,6 +120,8 @@ def training_curves(
             highest; those that are older than a measure are left out of its panel.
         measures: names in MEASURES; by default all of collapse.
         kinds: names in KINDS.
+
+    Shaded is what the claims call collapsed.
     """
     measures, kinds = tuple(measures), tuple(kinds)
     figure, axes = _grid(len(measures))
@@ -132,6 +141,7 @@ def training_curves(
             axis.set_ylim(-0.03, 1.03)
         else:
             axis.set_ylim(bottom=0)
+        _collapsed(axis, measure, next(iter(records.values()))[0].num_classes)
     _legend(figure, records, kinds)
     return figure
 
@@ -214,7 +224,7 @@ def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
 def landing(record: Record) -> Figure:
     """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
     counts, at = record.per_class("predicted_counts"), np.arange(record.num_classes)
-    figure, axes = plt.subplots(3, 1, figsize=(6.4, 6), sharex=True)
+    figure, axes = plt.subplots(3, 1, figsize=(4.8, 5.6), sharex=True)
     colour = record.training.method.colour
     axes[0].bar(at, counts, color=colour)
     axes[0].axhline(counts.mean(), color=GREY, linestyle=":", label="uniform")
@@ -553,6 +563,34 @@ def drift(series: Series, unit: str) -> Figure:
     return figure
 
 
+@styled
+def beside_paper(scales: dict[str, Records]) -> Figure:
+    """What the paper reports, a panel for each curve of its figures, beside ours at several
+    scales, a dot for each seed; a band is the paper's value with its reading error."""
+    shown, names = curves(), ascii_uppercase[: len(scales)]
+    figure, axes = _grid(len(shown))
+    for axis, curve in zip(axes, shown, strict=True):
+        for height, records in enumerate(scales.values()):
+            values = curve.ours(records)
+            style = {"color": _colour(curve.method), "label": names[height]}
+            axis.plot(values, [height] * len(values), "o", markersize=5, **style)
+        if curve.value is None:
+            note = "paper: not known"
+        else:
+            low, high = curve.value - curve.error, curve.value + curve.error
+            axis.axvspan(low, high, color=PALETTE[6], alpha=0.5, linewidth=0)
+            axis.axvline(curve.value, color=GREY)
+            note = f"paper: {curve.value:g} ± {curve.error:g}"
+        if curve.measure == "nc1":
+            axis.set_xscale("log")
+        else:
+            axis.set_xlim(left=0)
+        axis.set_title(f"{curve.what}\n(figure {curve.figure}; {note})", fontsize=9)
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+    return figure
+
+
 def _colour(title: str) -> str:
     """Of a method, or of a network of the reader's own."""
     return next((m.colour for m in METHODS.values() if m.title == title), OTHER)
@@ -567,9 +605,9 @@ def _line(
     colour: str | None = None,
 ) -> None:
     """`banded`, in the styles of a method and a perturbation."""
-    _, line, marker = KINDS[kind]
-    colour = colour or _colour(method)
-    banded(axis, x, np.array(rows, float), colour, linestyle=line, marker=marker)
+    name, line, marker = KINDS[kind]
+    style = {"linestyle": line, "marker": marker, "label": f"{method}, {name}"}
+    banded(axis, x, np.array(rows, float), colour or _colour(method), **style)
 
 
 def banded(
@@ -595,7 +633,7 @@ def _grid(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def _layer_names(axis: Axes, names: list[str]) -> None:
-    axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=7)
+    axis.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8.5)
 
 
 def _epochs(axis: Axes) -> None:
@@ -607,6 +645,22 @@ def _epochs(axis: Axes) -> None:
     axis.set_xlabel("epoch")
 
 
+def _collapsed(axis: Axes, measure: str, num_classes: int) -> None:
+    """Shades where a measure is within the bound of collapse."""
+    for known in MEASURED:
+        if known.name == measure and known.bound:
+            bound = known.bound * (num_classes - 1 if known.per_class else 1)
+            low, high = axis.get_ylim()
+            low = min(low, bound / 3) if axis.get_yscale() == "log" else low
+            axis.axhspan(low, bound, color=CLASS_COLOURS[2], alpha=0.15, linewidth=0)
+            axis.set_ylim(low, max(high, 1.2 * bound))
+            if measure in LEAD:
+                axis.annotate(
+                    "collapsed", (0.01, bound), xycoords=("axes fraction", "data"),
+                    ha="left", va="top", fontsize=8.5, color=GREY,
+                )  # fmt: skip
+
+
 def _vertex_line(axis: Axes, angle: float) -> None:
     axis.axhline(angle, color=GREY, linestyle=":")
     axis.annotate(
@@ -615,7 +669,7 @@ def _vertex_line(axis: Axes, angle: float) -> None:
         xycoords=("axes fraction", "data"),
         ha="left",
         va="bottom",
-        fontsize=7,
+        fontsize=8.5,
         color=GREY,
     )
 

@@ -73,7 +73,7 @@ def pictures(measured: dict) -> Figure:
                 axis = row[number * (columns + 1) + column]
                 axis.imshow(part[number].permute(1, 2, 0).numpy(), interpolation="nearest")
                 if name == "clean":
-                    axis.set_title(title, fontsize=7.5)
+                    axis.set_title(title, fontsize=8.5)
     return figure
 
 
@@ -135,7 +135,9 @@ def geometry(measured: dict) -> Figure:
             axis.minorticks_off()
         if measure != "between":
             axis.axhline(floor[measure], color=GREY, linestyle=":")
-            axis.annotate("noise alone", (0, floor[measure]), color=GREY, fontsize=8, va="bottom")
+            axis.annotate(
+                "noise alone", (0, floor[measure]), color=GREY, fontsize=8.5, va="bottom"
+            )
     _name(axes[0], measured, "gauss", "between", over_clean=True)
     _name(axes[0], measured, "pca_minus", "between", over_clean=True)
     return figure
@@ -191,7 +193,7 @@ def edits(measured: dict) -> Figure:
             if kind == kinds[0]:
                 axis.set_title(title)
         row[0].set_ylabel(kind if kind == "shift" else f"diffusion\n{kind}")
-        row[0].set_yticks(range(len(names)), [TITLES[name] for name in names], fontsize=8)
+        row[0].set_yticks(range(len(names)), [TITLES[name] for name in names], fontsize=8.5)
     axes[0, 0].set_ylim(len(names) - 0.4, -0.6)
     axes[0, 0].set_xlim(-0.05, 1.05)
     return figure

@@ -79,11 +79,11 @@ def landing(one: Report) -> Figure:
     angles = one.found.leap.numpy()
     axis.bar(range(one.k), angles, color=OTHER)
     for number in np.flatnonzero(np.isnan(angles)):
-        axis.annotate("none", (number, 0), ha="center", va="bottom", fontsize=7, color=GREY)
+        axis.annotate("none", (number, 0), ha="center", va="bottom", fontsize=8.5, color=GREY)
     axis.axhline(vertices, color=GREY, linestyle=":")
     axis.annotate(
         "angle between vertices", (0.99, vertices), xycoords=("axes fraction", "data"),
-        ha="right", va="bottom", fontsize=7.5, color=GREY,
+        ha="right", va="bottom", fontsize=8.5, color=GREY,
     )  # fmt: skip
     axis.set_ylim(0, vertices * 1.15)
     axis.set_ylabel("angle to the vertex (rad)")
@@ -111,7 +111,7 @@ def among(reports: list[Report], own: int = 0) -> Figure:
     axes[0, 0].set_yticks(range(len(reports)), [one.title for one in reports])
     axes[0, 0].set_ylim(len(reports) - 0.5, -0.5)
     for axis in axes[:, 0]:
-        axis.tick_params(axis="y", labelsize=7.5)
+        axis.tick_params(axis="y", labelsize=8.5)
     handles = [
         Line2D([], [], color=GREY, marker=KINDS[kind][2], linestyle="", label=KINDS[kind][0])
         for kind in ("clean", "pgd")

@@ -13,6 +13,7 @@ import pandas as pd
 from rnc.neighbours.neighbour import Neighbour
 from rnc.study import cost
 from rnc.study.claims import FAILS, HOLDS, NOT_APPLICABLE, OPEN, PARTLY, Verdict, judge
+from rnc.study.paper import curves
 from rnc.study.records import Records
 
 CLASSES = {  # of book.css
@@ -68,6 +69,21 @@ def neighbours(judged: list[tuple[Neighbour, list[Verdict]]]) -> Table:
     """A row for each neighbouring paper, linked to its chapter, with the verdicts on its claims;
     for a page of the book in a folder beside that of the chapters."""
     return table("neighbours.html", neighbours=judged)
+
+
+def beside_paper(scales: dict[str, Records]) -> pd.DataFrame:
+    """What the paper reports and ours, mean over seeds, with the difference where there is one."""
+    rows = {}
+    for curve in curves():
+        known = curve.value is not None
+        row = {"paper": f"{curve.value:g} ± {curve.error:g}" if known else "not known"}
+        for letter, records in zip(ascii_uppercase, scales.values(), strict=False):
+            values = curve.ours(records)
+            row[letter] = f"{statistics.mean(values):.3g}" if values else "–"
+            if known and values:
+                row[letter] += f" ({curve.difference(values):+.2g})"
+        rows[f"{curve.what} (figure {curve.figure})"] = row
+    return pd.DataFrame.from_dict(rows, "index")
 
 
 def checks(found: Records) -> pd.DataFrame:

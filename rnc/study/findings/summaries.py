@@ -74,6 +74,12 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
     return Text(f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
 
 
+def lettered(scales: Iterable[str]) -> Text:
+    """A list of scales with the letters that stand for them."""
+    pairs = zip(ascii_uppercase, scales, strict=False)
+    return Text("\n".join(f"- {letter}: {scale}" for letter, scale in pairs))
+
+
 def overview(found: dict[str, Records]) -> Text:
     """A table of claims and scales in Markdown, and what else the longest training shows."""
     names = ascii_uppercase[: len(found)]
@@ -83,7 +89,7 @@ def overview(found: dict[str, Records]) -> Text:
         cells = (f"{v.sign} {int(v.applicable.sum()) or ''}".strip() for v in verdicts)
         claim = verdicts[0].claim
         lines.append(f"| {claim.id}: {claim.title} | {' | '.join(cells)} |")
-    lines += ["", *(f"- {name}: {scale}" for name, scale in zip(names, found, strict=True)), ""]
+    lines += ["", lettered(found), ""]
     *_, longest = found.values()
     said = (FINDINGS[name].say(longest) for name in SHOWN)
     lines.append(f"At scale {names[-1]}: " + " ".join(text for text in said if text != NOTHING))
