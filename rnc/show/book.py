@@ -345,6 +345,8 @@ def settings_of(notebook: nbformat.NotebookNode) -> Callable[[nbformat.NotebookN
     def caption(cell: nbformat.NotebookNode) -> str:
         shown = study.first_seed() if "first-seed" in cell.metadata.get("tags", []) else study
         methods = named(cell.source) or asked_for
-        return f'[{shown.badge(*methods)}](../book/methods.md "{shown.caption(*methods)}")'
+        # Sphinx drops the title of a link within the book
+        link = f"[{shown.badge(*methods)}](../book/methods.md)"
+        return f'<span class="rnc-setting" title="{shown.caption(*methods)}">{link}</span>'
 
     return caption

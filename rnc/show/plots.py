@@ -224,7 +224,7 @@ def etf(means: np.ndarray, points: np.ndarray, labels: np.ndarray) -> Figure:
 def landing(record: Record) -> Figure:
     """Where attacked points land, per class: predicted counts, norms of means, leap angles."""
     counts, at = record.per_class("predicted_counts"), np.arange(record.num_classes)
-    figure, axes = plt.subplots(3, 1, figsize=(4.8, 5.6), sharex=True)
+    figure, axes = plt.subplots(3, 1, figsize=(6.4, 6), sharex=True)
     colour = record.training.method.colour
     axes[0].bar(at, counts, color=colour)
     axes[0].axhline(counts.mean(), color=GREY, linestyle=":", label="uniform")
