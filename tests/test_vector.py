@@ -72,6 +72,10 @@ def test_dots_bars_and_images_are_data_and_a_line_across_the_panel_is_none():
     dots.axhline(7)
     bars.bar(["a", "b"], [5, 6], label="counts")
     image.imshow(np.array([[1.5, 2.5]]))
+    photograph, axis = plt.subplots()
+    plt.close(photograph)
+    axis.imshow(np.zeros((2, 2, 3)))
+    assert vector.bundle(photograph).keys() == {"image/svg+xml"}
     found = [tuple(row.values()) for row in rows(figure)]
     assert found == [
         ("panel 1", "some", "1", "3", ""),

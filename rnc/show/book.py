@@ -9,6 +9,8 @@ _build/html          the book
 from __future__ import annotations
 
 import ast
+import base64
+import io
 import itertools
 import os
 import re
@@ -28,6 +30,7 @@ import papermill
 import yaml
 from bs4 import BeautifulSoup
 from nbclient import NotebookClient
+from PIL import Image
 from playwright.sync_api import Error as BrowserError
 from playwright.sync_api import sync_playwright
 
@@ -48,6 +51,7 @@ SOURCE = ROOT / "_build" / "source"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CHECKED = "nbval-check-output"
 AT_A_TIME = 2
+THUMBNAIL = (480, 300)  # pixels at most: twice as many as the page's, for sharp screens
 # Kernels report that their connection within this machine is not encrypted, and that they end.
 KERNEL_ARGUMENTS = ["--log-level=CRITICAL"]
 
@@ -80,10 +84,35 @@ def render(study: Study, parameters: dict) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)  # no other chapter is begun
             raise
+    cards = [_card(SOURCE / "notebooks" / path.name) for path in notebooks]
+    overview = tables.table("chapters.html", cards=cards).html
+    (SOURCE / "book" / "chapters.html").write_text(overview, encoding="utf-8")
     print("rendering the book", flush=True)
     _jupyter_book("html")
     _finish(ROOT / "_build" / "html")
     print(f"\nThe book is ready: open {(ROOT / '_build' / 'html' / 'index.html').as_uri()}")
+
+
+def _card(path: Path) -> dict[str, str | int]:
+    """What the landing page shows of an executed chapter, with its first figure as a thumbnail."""
+    notebook = nbformat.read(path, as_version=4)
+    title = re.search(r"^# (.+)$", notebook.cells[0].source, re.M)[1]
+    cell, picture = next(
+        (cell, output.data["image/png"])
+        for cell in notebook.cells
+        if "figure" in cell.metadata.get("mystnb", {})
+        for output in cell.outputs
+        if "image/png" in output.get("data", {})
+    )
+    image = Image.open(io.BytesIO(base64.b64decode(picture))).convert("RGB")
+    # the beginning of a tall one, so that all cards are alike
+    image = image.crop((0, 0, image.width, min(image.height, round(0.6 * image.width))))
+    image.thumbnail(THUMBNAIL)
+    place = SOURCE / "_static" / "chapters" / f"{path.stem}.webp"
+    place.parent.mkdir(exist_ok=True)
+    image.save(place, quality=80)
+    size = {"width": image.width, "height": image.height}
+    return {"name": path.stem, "title": title, "alt": cell.metadata.mystnb.image.alt, **size}
 
 
 def chapters() -> list[Path]:

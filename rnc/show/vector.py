@@ -33,8 +33,10 @@ SMALLEST, LARGEST = 1.3, 2.0  # pixels for a point, of which the least text has 
 
 
 def bundle(figure: Figure, **_) -> dict[str, str]:
-    """What a notebook keeps of a figure, by MIME type."""
-    return {"image/svg+xml": svg(figure), "text/csv": data(figure)}
+    """What a notebook keeps of a figure, by MIME type; pictures of images have no data."""
+    found = data(figure)
+    kept = {"text/csv": found} if found.count("\n") > 1 else {}
+    return {"image/svg+xml": svg(figure)} | kept
 
 
 def svg(figure: Figure) -> str:
