@@ -191,6 +191,9 @@ def _finish(html: Path) -> None:
         # jupyter-book declares the constants of thebe, which is not used, twice: a script error
         text = re.sub(r"<script>const THEBE_JS_URL.*?</script>", "", text, flags=re.S)
         text = re.sub(r"<script[^>]*sphinx-thebe.js[^>]*></script>", "", text)
+        # the theme does not name what unfolds the pages of a chapter
+        toggle = '<summary><span class="toctree-toggle"'
+        text = text.replace(toggle, toggle.replace(">", ' aria-label="Pages of this chapter">', 1))
         # docutils gives the bibliography a role whose children must have another one
         text = text.replace('role="list" class="citation-list"', 'class="citation-list"')
         # without an address of the book its pages lead to each other from where they are
