@@ -14,7 +14,7 @@ matrices themselves would need O(N D^2) and O(D^2).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -242,12 +242,22 @@ def ncc_logits(features: Tensor, means: Tensor) -> Tensor:
     Returns:
         Logits, N x K, in the precision of the features.
     """
+    return linear_ncc(means, features.dtype)(features)
+
+
+def linear_ncc(means: Tensor, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """`ncc_logits` of many batches: what it takes of the means K x D, for which a GPU is waited
+    for, is taken once. `dtype` is that of the features."""
     missing = means.isnan().any(1)
     origin = means[~missing].mean(0)  # distances near the data keep their digits
-    centres = (means - origin).nan_to_num(0).to(features.dtype)
-    h = features.flatten(1) - origin.to(features.dtype)
-    logits = h @ centres.T - centres.square().sum(1) / 2
-    return logits.masked_fill(missing, -math.inf)
+    centres = (means - origin).nan_to_num(0).to(dtype)
+    origin, offsets = origin.to(dtype), centres.square().sum(1) / 2
+
+    def logits(features: Tensor) -> Tensor:
+        h = features.flatten(1) - origin
+        return (h @ centres.T - offsets).masked_fill(missing, -math.inf)
+
+    return logits
 
 
 def angles_between(a: Tensor, b: Tensor) -> Tensor:

@@ -198,6 +198,38 @@ def features(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor
         return outputs(model, x, layers)
 
 
+class _Reached(Exception):
+    """Carries the output of a layer out of the network, of which no more is wanted."""
+
+
+def output(model: nn.Module, x: Tensor, layer: str) -> Tensor:
+    """The output of one layer, N x D, for which the network runs no further than that layer.
+
+    It can be differentiated, and the network is in whatever mode it is in.
+
+    Args:
+        model: any network.
+        x: its input, N x ...
+        layer: the name of a module as in `model.named_modules()`.
+
+    Raises:
+        AttributeError: the layer is not in the network.
+        KeyError: it was not used by it.
+    """
+
+    def stop(module: nn.Module, given: tuple, out: Tensor) -> None:
+        raise _Reached(out)
+
+    handle = model.get_submodule(layer).register_forward_hook(stop)
+    try:
+        model(x)
+    except _Reached as reached:
+        return reached.args[0].flatten(1)
+    finally:
+        handle.remove()
+    raise KeyError(f"the network has a layer {layer!r} but did not use it")
+
+
 def outputs(model: nn.Module, x: Tensor, layers: Iterable[str]) -> tuple[Tensor, dict]:
     """Logits of a network and the outputs of some of its layers, for one batch.
 

@@ -157,7 +157,8 @@ def lost(method, images, seed=0, mixing=1.0):
     model.normalise.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     x, y = images.x[::10], images.y[::10]
     noise = Generator().manual_seed(seed)
-    loss, logits = training.method.objective(model, x, y, {}, 6.0, noise, mixing)
+    drawn = training.method.draw([len(y)], mixing, noise)
+    loss, logits = training.method.objective(model, x, y, {}, 6.0, noise, *drawn)
     return loss, logits, seen[0], x, y
 
 
@@ -179,14 +180,13 @@ def test_images_and_labels_are_mixed_with_one_share(images, method):
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
-def test_shares_are_from_the_beta_distribution(alpha, images, monkeypatch):
+def test_shares_are_from_the_beta_distribution(alpha):
     """Of the larger of the two, whose mean is that of max(lambda, 1 - lambda)."""
-    shares = []
-    monkeypatch.setattr(torch, "lerp", lambda a, b, lam: shares.append(lam) or b)
-    method, noise = METHODS["mixup"], Generator().manual_seed(0)
-    y = torch.zeros(1, dtype=torch.long)
-    for _ in range(2000):
-        method.objective(lambda x: torch.zeros(1, 2), torch.zeros(1, 1), y, {}, 6, noise, alpha)
+    batches = [2] * 2000
+    partner, share = METHODS["mixup"].draw(batches, alpha, Generator().manual_seed(0))
+    assert partner.view(-1, 2).sort().values.tolist() == [[0, 1]] * 2000
+    assert (share[::2] == share[1::2]).all()
+    shares = share[::2].tolist()
     drawn = np.random.default_rng(0).beta(alpha, alpha, 200_000)
     assert min(shares) >= 0.5
     assert np.mean(shares) == pytest.approx(np.maximum(drawn, 1 - drawn).mean(), abs=0.012)

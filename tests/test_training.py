@@ -30,7 +30,8 @@ def prepared(images, method):
 
 def objective(training, model, x, y, generator):
     size = training.attack.size if training.attack else {}
-    return training.method.objective(model, x, y, size, training.beta, generator)
+    drawn = training.method.draw([len(y)], training.mixing, Generator().manual_seed(1))
+    return training.method.objective(model, x, y, size, training.beta, generator, *drawn)
 
 
 def updates(model):

@@ -75,6 +75,19 @@ class Method:
     passes: int = 3
     etf: bool = False
 
+    def draw(self, batches: list[int], mixing: float, generator: Generator) -> tuple[Tensor, ...]:
+        """What chance decides of an epoch before it begins, so that no batch waits for it.
+
+        Args:
+            batches: their sizes, in order; together N.
+            mixing: alpha of mixup; other methods leave it alone.
+            generator: of the CPU.
+
+        Returns:
+            For each argument that `objective` takes at its end, N numbers, one for each image.
+        """
+        return ()
+
     def objective(
         self,
         model: nn.Module,
@@ -83,17 +96,18 @@ class Method:
         attack: dict,
         beta: float,
         generator: Generator,
-        mixing: float = 1.0,
+        *drawn: Tensor,
     ) -> Loss:
-        """The loss of one batch and the logits that it is trained on.
+        """The loss of one batch and the logits that it is trained on; nothing in it waits for a
+        GPU.
 
         Args:
             model: in train mode; left in train mode unless `batchnorm` is "frozen".
             x, y: images N x C x H x W in [0, 1] and labels N.
             attack: keyword arguments of `rnc.pgd`: eps, alpha, steps, norm; in image units.
             beta: weight of the regulariser of TRADES.
-            generator: randomness of the attack or the mixes, on the device of x.
-            mixing: alpha of mixup; other methods leave it alone.
+            generator: randomness of the attack, on the device of x.
+            drawn: the batch's part of what `draw` gave, on the device of x.
         """
         adversarial = x
         if self.perturb is not None:
@@ -115,19 +129,27 @@ class Mixup(Method):
 
     fit: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy
 
-    def objective(self, model, x, y, attack, beta, generator, mixing=1.0) -> Loss:
-        """One lambda ~ Beta(mixing, mixing) and one order of the partners for the whole batch."""
+    def draw(self, batches, mixing, generator) -> tuple[Tensor, Tensor]:
+        """One order of the partners of a batch, and one lambda ~ Beta(mixing, mixing) for it."""
         from scipy.special import betaincinv  # here, since it takes as long to import as the rest
 
-        u = float(torch.rand((), generator=generator, device=x.device))
-        lam = float(betaincinv(mixing, mixing, u))
-        # Which of two images is first is chance. With the larger share to it, y stays the label
-        # of most of the mix, and accuracy means something.
-        lam = max(lam, 1 - lam)
-        partner = torch.randperm(len(y), generator=generator, device=y.device)
+        partners, shares = [], []
+        for size in batches:
+            u = float(torch.rand((), generator=generator))
+            lam = float(betaincinv(mixing, mixing, u))
+            # Which of two images is first is chance. With the larger share to it, y stays the
+            # label of most of the mix, and accuracy means something.
+            shares.append(torch.full((size,), max(lam, 1 - lam)))
+            partners.append(torch.randperm(size, generator=generator))
+        return torch.cat(partners), torch.cat(shares)
+
+    def objective(self, model, x, y, attack, beta, generator, partner, share) -> Loss:
+        """On mixes of each image with its partner; see `draw`."""
+        lam = share[0]  # one for the batch
         logits = model(torch.lerp(x[partner], x, lam))
-        shares = F.one_hot(y, logits.shape[1]).float()
-        return self.fit(logits, torch.lerp(shares[partner], shares, lam)), logits
+        # one-hot; torch's own looks for labels out of range, and waits for what it finds
+        labels = (y[:, None] == torch.arange(logits.shape[1], device=y.device)).float()
+        return self.fit(logits, torch.lerp(labels[partner], labels, lam)), logits
 
 
 def squared_error(logits: Tensor, target: Tensor) -> Tensor:

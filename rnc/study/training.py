@@ -7,6 +7,7 @@ ends (on one CPU, with one thread).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -193,22 +194,28 @@ def _epoch(training, model, optimiser, x, y, epoch) -> dict[str, float]:
     attack = training.attack.size if training.attack else {}
     order = torch.randperm(len(y), generator=Generator().manual_seed(seed)).to(y.device)
     noise = Generator(y.device).manual_seed(seed)
+    drawn = training.method.draw(
+        [len(batch) for batch in order.split(training.batch)],
+        training.mixing,
+        Generator().manual_seed(seed),
+    )
+    drawn = [tensor.to(y.device).split(training.batch) for tensor in drawn]
     # summed on the device and read once: reading each batch would wait for it
     loss_sum, correct = torch.zeros((), device=y.device), torch.zeros((), device=y.device)
-    for batch in order.split(training.batch):
+    for batch, *parts in zip(order.split(training.batch), *drawn, strict=True):
         with autocast(training.precision, y.device):
             loss, logits = training.method.objective(
-                model, unit(x[batch]), y[batch], attack, training.beta, noise, training.mixing
+                model, unit(x[batch]), y[batch], attack, training.beta, noise, *parts
             )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
         loss_sum += loss.detach() * len(batch)
         correct += (logits.detach().argmax(1) == y[batch]).sum()
-    mean_loss = float(loss_sum) / len(y)
-    if not torch.isfinite(loss_sum):
-        raise Diverged(f"{training.method.title} diverged in epoch {epoch + 1}: loss {mean_loss}")
-    return {"loss": mean_loss, "accuracy": float(correct) / len(y)}
+    loss, right = (total / len(y) for total in torch.stack((loss_sum, correct)).tolist())
+    if not math.isfinite(loss):
+        raise Diverged(f"{training.method.title} diverged in epoch {epoch + 1}: loss {loss}")
+    return {"loss": loss, "accuracy": right}
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

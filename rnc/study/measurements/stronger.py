@@ -19,8 +19,8 @@ import torch
 from torch import Generator, Tensor, nn
 
 from rnc.attacks import LOSSES, Model, margin, pgd
-from rnc.collapse import ClassMeans, ncc_logits
-from rnc.models import features, outputs
+from rnc.collapse import ClassMeans, linear_ncc
+from rnc.models import output
 from rnc.progress import progress
 from rnc.study.measurements.changed import arrived, changed_labels
 from rnc.study.measurements.measurement import Parts, columns, measurement
@@ -83,7 +83,7 @@ def stronger(subject: Subject, part: Parts) -> dict:
         targeted: bool = False,
     ) -> Tensor:
         """The strongest of what was tried and of one attack for each loss."""
-        options = attack.size | {"targeted": targeted, "generator": noise}
+        options = attack.size | {"targeted": targeted, "generator": noise, "check": False}
         what = f"stronger attacks on {subject.training}: batch"
         batches = progress(subject.x.split(BATCH), what, math.ceil(len(y) / BATCH))
         others = (perturbed.split(BATCH) for perturbed in tried)
@@ -218,9 +218,10 @@ def ncc_classifier(model: nn.Module, layer: str, x: Tensor, y: Tensor, num_class
     """
     means = ClassMeans(num_classes)
     for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
-        means.update(features(model, images, [layer])[1][layer], labels)
-    centres = means.means
-    return lambda images: ncc_logits(outputs(model, images, [layer])[1][layer], centres)
+        with torch.no_grad():
+            means.update(output(model, images, layer), labels)
+    logits = linear_ncc(means.means, x.dtype)
+    return lambda images: logits(output(model, images, layer))
 
 
 @torch.no_grad()
