@@ -189,6 +189,7 @@ def test_a_chapter_that_fails_stops_the_others(monkeypatch, tmp_path):
     monkeypatch.setattr(book, "_draw_hero", lambda *arguments: None)
     monkeypatch.setattr(book, "_fragments", lambda study: {})
     monkeypatch.setattr(book, "_playground", lambda folder: {})
+    monkeypatch.setattr(book, "_journey", dict)
     monkeypatch.setattr(book, "_execute", execute)
     with pytest.raises(ValueError, match="0"):
         book.render(Study.of(), {})

@@ -1,5 +1,6 @@
 """Leaping, layers and sweeps on cases where the answer is known; measurements in parts."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -160,6 +161,89 @@ def test_few_classes_are_drawn_in_three_dimensions_too(k):
     drawing = Drawing({"clean": (h[:, :k], h), "pgd": (h[:, :k], h)}, y)
     assert drawing.still["vertices"].shape == (k, 3)
     assert drawing.frame(torch.eye(k)[y], h)["points"].shape == (6 * k, 3)
+
+
+@pytest.fixture
+def moving(images):
+    """A network whose weights differ at each of its snapshots."""
+    training = Study.of(width=2, epochs=3).training("st")
+
+    def weights(epoch):
+        return build(replace(training, seed=epoch), images).state_dict()
+
+    return Subject(training, Study.of(steps=2).evaluation, images, weights)
+
+
+def test_the_journey_ends_where_the_sweep_begins(moving):
+    journey, drawing = values(moving, "journey"), values(moving, "sweep")["drawing"]
+    assert journey["epochs"] == [0, 1, 2, 3]
+    for name in ("classes", "true"):
+        assert journey[name] == drawing[name]
+    assert journey["points"][-1] == drawing["points"][0]
+    assert journey["predicted"][-1] == drawing["predicted"][0]
+    assert np.array(journey["means"][-1]) == pytest.approx(np.array(drawing["vertices"]), abs=1e-3)
+    assert all(a != b for a, b in itertools.pairwise(journey["points"]))
+
+
+def test_moments_of_the_journey_are_those_of_the_features_on_the_last_axes(moving):
+    """Formed anew: axes from the means by QR, and their turn from what the record draws."""
+    journey, classes = values(moving, "journey"), values(moving, "journey")["classes"]
+
+    def means_and_points(epoch):
+        h = read_out(moving.at(epoch).model, moving.x)[1].double().numpy()
+        means = np.stack([h[moving.y == c].mean(0) for c in classes])
+        centre = means.mean(0)
+        unit = np.linalg.norm(means - centre, axis=1).mean()
+        drawn = np.concatenate([h[moving.y == c][:50] for c in classes])
+        return (means - centre) / unit, (drawn - centre) / unit
+
+    last, _ = means_and_points(3)
+    axes = np.linalg.qr(last[:3].T)[0]  # 16 x 3, of the span in which the last means are
+    turn = np.linalg.lstsq(last @ axes, np.array(journey["means"][-1]), rcond=None)[0]
+    assert turn.T @ turn == pytest.approx(np.eye(3), abs=0.01)  # of numbers with three digits
+    u, _, v = np.linalg.svd(turn)
+    for at, epoch in enumerate(journey["epochs"]):
+        means, points = means_and_points(epoch)
+        assert np.array(journey["means"][at]) == pytest.approx(means @ axes @ u @ v, abs=0.01)
+        assert np.array(journey["points"][at]) == pytest.approx(points @ axes @ u @ v, abs=0.02)
+
+
+def test_a_moment_knows_no_size_place_or_turn_that_the_axes_share(images, generator):
+    h = (
+        torch.randn(500, 20, generator=generator, dtype=torch.float64)
+        + simplex_etf(10, 20)[images.y]
+    )
+    logits = one_hot(images.y)
+    drawing = Drawing({"clean": (logits, h), "pgd": (logits, h)}, images.y)
+    eye = torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(drawing.axes @ drawing.axes.T, eye)
+    here = drawing.moment(logits, h)
+    # where it stands and how large it is says nothing; nor do directions off the axes
+    off = torch.randn(500, 20, generator=generator, dtype=torch.float64)
+    off -= off @ drawing.axes.T @ drawing.axes
+    for c in drawing.classes:
+        off[images.y == c] -= off[images.y == c].mean(0)
+    there = drawing.moment(logits, 7 * (h + off) + 3)
+    for name in ("points", "means"):
+        torch.testing.assert_close(there[name], here[name], atol=0.002, rtol=0)
+    turned = torch.linalg.qr(torch.randn(20, 20, generator=generator, dtype=torch.float64))[0]
+    anew = Drawing({"clean": (logits, h @ turned), "pgd": (logits, h @ turned)}, images.y)
+    for name in ("points", "means"):
+        found = anew.moment(logits, h @ turned)[name]
+        torch.testing.assert_close(found, here[name], atol=0.002, rtol=0)
+
+
+def test_means_that_point_elsewhere_are_short(images):
+    """The unit is their length in all dimensions, so that what the axes miss is missing."""
+    logits, vertices = one_hot(images.y), simplex_etf(10, 20)
+    drawing = Drawing(
+        {"clean": (logits, vertices[images.y]), "pgd": (logits, vertices[images.y])}, images.y
+    )
+    elsewhere = torch.zeros(10, 20, dtype=torch.float64)
+    elsewhere[list(drawing.classes), -4:] = torch.eye(4, dtype=torch.float64)
+    elsewhere -= elsewhere @ drawing.axes.T @ drawing.axes
+    found = drawing.moment(logits, elsewhere[images.y])
+    assert found["means"].abs().max() < 0.002
 
 
 def test_the_measured_points_are_the_first_of_each_class(images):

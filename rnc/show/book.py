@@ -37,6 +37,7 @@ from playwright.sync_api import sync_playwright
 from rnc.errors import UserError
 from rnc.neighbours import NEIGHBOURS
 from rnc.show import explorer, plots, tables, vector
+from rnc.show.journey import journey
 from rnc.show.playground import Playground
 from rnc.study import findings
 from rnc.study.data import DATASETS
@@ -68,7 +69,8 @@ def render(study: Study, parameters: dict) -> None:
     shutil.copytree(ROOT / "book", SOURCE / "book", ignore=others)
     shutil.copytree(ROOT / "book" / "_static", SOURCE / "_static")
     _draw_hero(study, SOURCE / "_static")
-    for name, fragment in (_fragments(study) | _playground(SOURCE / "_static")).items():
+    pages = _fragments(study) | _playground(SOURCE / "_static") | _journey()
+    for name, fragment in pages.items():
         (SOURCE / "book" / name).write_text(fragment, encoding="utf-8")
     shutil.copy(ROOT / "_toc.yml", SOURCE)
     config = (ROOT / "_config.yml").read_text(encoding="utf-8")
@@ -292,6 +294,15 @@ def _playground(folder: Path) -> dict[str, str]:
     playground = Playground.of(Study.of())
     playground.still().savefig(folder / "attacked.png", dpi=110)
     return {"playground.html": playground.page().html, "networks.js": playground.script()}
+
+
+def _journey() -> dict[str, str]:
+    """The page that goes through a training: name of a file to its text.
+
+    Its networks are those of the quick preset at every scale: of others no snapshots are kept.
+    """
+    (st,), (at,) = records(Study.of().first_seed(), "ST", "AT", extra=["journey"]).values()
+    return {"journey.html": journey(st, at).html}
 
 
 def _hero(study: Study) -> Records:

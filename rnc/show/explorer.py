@@ -8,6 +8,8 @@ from rnc.show.plots import class_colours
 from rnc.show.tables import Table, table
 from rnc.study.records import Records
 
+VIEW = (0.42, 0.22)  # azimuth and elevation of what is seen at first, in radians
+
 
 def simplex(records: Records, eps: float = 0) -> Table:
     """Four classes in the three dimensions that their clean means span, a panel for each method.
@@ -42,6 +44,7 @@ def simplex(records: Records, eps: float = 0) -> Table:
     labels = [[1.35 * x for x in vertex] for panel in panels for vertex in panel["vertices"]]
     points = [point for panel in panels for frame in panel["points"] for point in frame]
     data = {
+        "view": VIEW,
         "panels": panels,
         "radii": radii,
         "names": one.classes,

@@ -33,7 +33,8 @@ class Drawing:
 
     def __init__(self, read: Read, y: Tensor):
         predicted = read["pgd"][0].argmax(1)
-        self.k = k = read["pgd"][0].shape[1]
+        k = read["pgd"][0].shape[1]
+        self.y, self.k = y, k
         leaps = torch.bincount(y * k + predicted, minlength=k * k).view(k, k).fill_diagonal_(0)
         # of many classes only the busiest are tried together
         busiest = (leaps.sum(0) + leaps.sum(1)).argsort(descending=True, stable=True)[:10]
@@ -42,11 +43,8 @@ class Drawing:
             key=lambda group: int(leaps[list(group)][:, list(group)].sum()),
         )
         means = class_means(read["clean"][1], y, k)[list(self.classes)]
-        self.origin = means.mean(0)
-        self.scale = (means - self.origin).norm(dim=1).mean()
-        if not self.scale:  # of a network that has learnt nothing
-            self.scale = torch.ones_like(self.scale)
-        vertices = (means - self.origin) / self.scale
+        self.unit = _unit(means)
+        vertices = (means - self.unit[0]) / self.unit[1]
         # the rotation that brings the means closest to an upright simplex (Procrustes)
         upright = _upright_simplex(len(self.classes)).to(means)
         u, _, v = torch.linalg.svd(upright.T @ vertices)
@@ -65,14 +63,38 @@ class Drawing:
         predicted = logits.argmax(1)
         means = class_means(h, predicted, self.k)[list(self.classes)]
         return {
-            "points": self._place(h[self.drawn].double()),
+            "points": self._place(h[self.drawn].double(), *self.unit),
             "predicted": predicted[self.drawn],
-            "predicted_means": self._place(means),
+            "predicted_means": self._place(means, *self.unit),
         }
 
-    def _place(self, h: Tensor) -> Tensor:
-        placed = (h - self.origin) @ self.axes.T / self.scale
+    def moment(self, logits: Tensor, h: Tensor) -> dict:
+        """The drawn points at another time of the training, from logits N x K and features N x D
+        of all clean points: `points`, each in 3-D, `predicted` classes, and `means`, those of the
+        drawn classes, 4 x 3.
+
+        The axes stay, so that times can be compared. Origin and unit are those of the time: the
+        mean of the four class means and their mean distance from it, in all D dimensions, since
+        features grow and move as a whole. Means that are shorter than 1 point elsewhere.
+        """
+        means = class_means(h, self.y, self.k)[list(self.classes)]
+        unit = _unit(means)
+        return {
+            "points": self._place(h[self.drawn].double(), *unit),
+            "predicted": logits.argmax(1)[self.drawn],
+            "means": self._place(means, *unit),
+        }
+
+    def _place(self, h: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
+        placed = (h - origin) @ self.axes.T / scale
         return _in_space((placed * 1000).round() / 1000)
+
+
+def _unit(means: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of some class means, D, and their mean distance from it."""
+    origin = means.mean(0)
+    scale = (means - origin).norm(dim=1).mean()
+    return origin, scale if scale else torch.ones_like(scale)  # of one that has learnt nothing
 
 
 def _in_space(points: Tensor) -> Tensor:

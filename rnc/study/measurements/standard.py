@@ -55,6 +55,25 @@ def generalisation(subject: Subject, part: Parts) -> dict:
     return _along_training(subject, part, row)
 
 
+@measurement(
+    version=1,
+    # only the last of about twelve snapshots is attacked, to choose classes as the sweep does
+    passes=lambda attack: 1 + (4 * attack.steps + 4) / 12,
+    snapshots=True,
+    when=lambda evaluation: False,
+)
+def journey(subject: Subject, part: Parts) -> dict:
+    """The way to the simplex: `classes` and `true` of the sweep's `drawing` and, at the `epochs`
+    of the snapshots, its clean points on the axes of the last; see `Drawing.moment`."""
+    drawing = Drawing(subject.read, subject.y)
+
+    def row(then: Subject) -> dict:
+        return drawing.moment(*read_out(then.model, then.x))
+
+    still = {name: drawing.still[name] for name in ("classes", "true")}
+    return still | _along_training(subject, part, row)
+
+
 def _along_training(subject: Subject, part: Parts, row: Callable[[Subject], dict]) -> dict:
     epochs = subject.training.snapshots()
     shown = progress(epochs, f"measuring {subject.training}: snapshot", len(epochs))
