@@ -10,7 +10,7 @@ book: .venv/ready
 
 # the networks first, side by side; the notebooks would train them one after the other
 test: .venv/ready
-	$(BIN)/python -m rnc run --extra stronger early checks generalisation
+	$(BIN)/python -m rnc run --extra stronger early checks generalisation thumbnails
 	$(BIN)/python -m rnc neighbours
 	$(BIN)/python -m pytest --nbval
 

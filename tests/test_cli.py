@@ -128,7 +128,7 @@ def test_a_run_of_a_book_makes_each_network_once(wanted, monkeypatch):
     cli.main(["book"])
     assert "deep_linear" in {one.name.split("/")[0] for chapter in ran for one, *_ in chapter}
     assert len(wanted) == 4
-    assert {request.extra for request in wanted} == {cli.AUDITED}
+    assert {request.extra for request in wanted} == {(*cli.AUDITED, "thumbnails")}
     assert [request.training.method.name for request in wanted][-1] == "st"  # the shortest
     wanted.clear()
     cli.main(["book", "--preset", "cifar10-small"])

@@ -1,5 +1,7 @@
 """Leaping, layers and sweeps on cases where the answer is known; measurements in parts."""
 
+import base64
+import io
 import itertools
 import math
 from dataclasses import replace
@@ -7,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from rnc import measure, nearest_class_centre, progress, simplex_etf
+from rnc import measure, nearest_class_centre, pgd, progress, simplex_etf
 from rnc.models import features
 from rnc.study import data
-from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard
+from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard, thumbnails
 from rnc.study.measurements.drawing import Drawing
 from rnc.study.measurements.subject import attacked, perturbations
 from rnc.study.settings import Evaluation, Study
@@ -152,6 +155,62 @@ def test_the_drawing_keeps_distances_between_its_means(images):
     # every point is at its vertex, and so is each predicted mean
     assert frame["points"][::50].numpy() == pytest.approx(flat, abs=1e-3)
     assert frame["predicted_means"].numpy() == pytest.approx(flat, abs=1e-3)
+
+
+def opened(sheet, size, columns, count):
+    """The images in a sheet as bytes, count x H x W x 3."""
+    whole = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet))).convert("RGB"))
+    height, width = size
+    places = (divmod(number, columns) for number in range(count))
+    return np.stack(
+        [whole[r * height : (r + 1) * height, c * width : (c + 1) * width] for r, c in places]
+    )
+
+
+def as_bytes(x):
+    return (x.permute(0, 2, 3, 1) * 255).round().byte().numpy()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_thumbnails_are_the_images_and_the_very_attack_of_the_drawing(images, norm):
+    evaluation = Study.of(norm=norm).evaluation
+    subject = subject_at(images, evaluation)
+    kept, sweep = values(subject, "thumbnails"), values(subject, "sweep")
+    points, drawing = torch.tensor(kept["points"]), sweep["drawing"]
+    y = subject.y[points]
+    assert y.tolist() == drawing["true"]
+    x = subject.x[points]
+    assert kept["predicted"] == drawing["predicted"][sweep["eps"].index(kept["eps"])]
+    # found again from nothing but the settings
+    attack = evaluation.attack
+    noise = torch.Generator().manual_seed(0)
+    attacked = pgd(subject.model, subject.x, subject.y, generator=noise, **attack.size)[points]
+    difference = attacked - x
+    radius = difference.abs().max() if norm == "linf" else difference.flatten(1).norm(dim=1).max()
+    assert 0.9 * attack.eps / 255 < radius <= attack.eps / 255 + 1e-6
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+    where = kept["size"], kept["columns"], len(points)
+    assert (opened(kept["clean"], *where) == as_bytes(x)).all()  # digits are small: no loss
+    lossy = opened(kept["attacked"], *where)
+    assert abs(lossy - as_bytes(attacked).astype(int)).mean() < 6
+    assert len(kept["attacked"]) * 3 / 4 <= thumbnails.LIGHT
+    shades = opened(kept["perturbation"], *where)
+    assert set(np.unique(shades)) <= {0, 64, 128, 191, 255}
+    exact = as_bytes((0.5 + 20 * difference).clamp(0, 1)).astype(int)
+    assert abs(shades - exact).max() <= 32  # half a shade
+
+
+def test_a_sheet_that_would_be_large_loses_a_little_and_grey_images_become_coloured_ones():
+    generator = torch.Generator().manual_seed(0)
+    large = torch.rand(43, 3, 32, 32, generator=generator)
+    exact = base64.b64decode(thumbnails._webp(thumbnails.sheet(large), lossless=True))
+    light = thumbnails._light(thumbnails.sheet(large))
+    assert len(base64.b64decode(light)) < len(exact)
+    assert opened(light, (32, 32), 20, 43).shape == (43, 32, 32, 3)
+    grey = torch.rand(3, 1, 4, 6, generator=generator)
+    found = opened(thumbnails._light(thumbnails.sheet(grey)), (4, 6), 20, 3)
+    assert (found == as_bytes(grey.expand(-1, 3, -1, -1))).all()
 
 
 @pytest.mark.parametrize("k", [2, 3])

@@ -26,13 +26,13 @@ from rnc.show.plots import styled
 from rnc.show.tables import Table, table
 from rnc.study import data, store
 from rnc.study.data import Images
+from rnc.study.measurements.thumbnails import MAGNIFIED
 from rnc.study.settings import Study
 from rnc.study.training import build
 
 METHODS = {"st": "standard training", "at": "adversarial training"}  # that are attacked
 NAME = "RNC_NETWORKS"  # of what the script gives the page
 CLOUD = 12  # train images of each class that are drawn
-MAGNIFIED = 20  # the perturbation, where it is shown
 
 
 @dataclass(frozen=True)
