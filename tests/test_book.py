@@ -13,6 +13,7 @@ from bs4 import BeautifulSoup
 from rnc.show import book, explorer
 from rnc.study.record import Record
 from rnc.study.settings import Study
+from rnc.study.store import published_records
 
 CONFIG = (book.ROOT / "_config.yml").read_text()
 
@@ -158,6 +159,71 @@ def test_the_simplex_that_can_be_touched_holds_every_radius_and_method(record):
     assert 'max="1" step="1" value="1"' in html  # at the radius that was asked for
     assert html.count("<svg") == 2
     assert "://" not in html
+
+
+def with_thumbnails(record, points):
+    """The record with sheets of eight images of 4 x 6 pixels."""
+    record = copy.deepcopy(record)
+    sheets = {"clean": "Yw==", "perturbation": "cA==", "attacked": "YQ=="}
+    values = {"points": points, "eps": 8.0, "size": [4, 6], "columns": 20} | sheets
+    record.measured["thumbnails"] = {"values": values}
+    return record
+
+
+def test_points_show_their_images_where_the_record_has_them(record):
+    bare = explorer.simplex({"ST": [record]}).html
+    assert touched(bare)["panels"][0]["images"] is None
+    assert "rnc-strip" not in bare.split("<script>")[0]
+    assert "next image" not in bare
+    other = with_thumbnails(record, list(range(8)))
+    html = explorer.simplex({"ST": [record], "AT": [other]}).html
+    data = touched(html)
+    assert [panel["images"] is None for panel in data["panels"]] == [True, False]
+    images = data["panels"][1]["images"]
+    assert images["side"] == [96, 64]  # a whole multiple
+    assert data["radii"].index(images["eps"]) == 1
+    assert images["clean"] == "Yw=="
+    assert html.count('<div class="rnc-strip">') == 1
+    assert "6 × 4 pixels" in html
+
+
+def test_the_hero_is_the_first_seed_with_images_or_the_studys_own(record, monkeypatch):
+    kept = {2: ["ST", "AT"], 3: ["ST", "AT"], 1: ["ST"]}
+    asked = []
+
+    def available(study, *titles, extra):
+        assert (study.base.dataset, study.base.epochs, extra) == ("cifar10", 400, ("thumbnails",))
+        return dict.fromkeys(kept.get(study.seeds[0], []), study.seeds)
+
+    def own(study, *titles, extra):
+        asked.append((study.preset, study.seeds, titles, extra))
+        return "own"
+
+    monkeypatch.setattr(book, "available", available)
+    monkeypatch.setattr(book, "records", own)
+    assert book._hero(Study.of()) == {"ST": (2,), "AT": (2,)}
+    kept.clear()
+    assert book._hero(Study.of(seeds="4,5")) == "own"
+    assert book._hero(Study.of("cifar10-small", seed=1)) == "own"
+    titles = ("ST", "AT")
+    assert asked == [
+        ("quick", (4,), titles, ("thumbnails",)),
+        ("cifar10-small", (1,), titles, ()),  # as they are recorded: nothing is trained for it
+    ]
+
+
+def test_the_committed_images_are_those_of_the_drawing(monkeypatch):
+    """Found on any machine, an attack is that of the sweep if the labels it ends in are."""
+    monkeypatch.delenv("RNC_RECORDS", raising=False)
+    pictured = [r for r in published_records() if "thumbnails" in r.measured]
+    assert len(pictured) >= 2
+    for one in pictured:
+        kept = one["thumbnails"]
+        assert kept["predicted"] == one.drawing["predicted"][one.radii.index(kept["eps"])]
+        assert len(kept["points"]) == len(one.drawing["true"])
+        sheets = ("clean", "perturbation", "attacked")
+        assert sum(len(kept[name]) for name in sheets) < 400_000
+        assert "uncommitted" not in one.measured["thumbnails"]["environment"]["commit"]
 
 
 def test_nothing_is_outside_of_the_simplex_and_a_class_has_one_colour(record):

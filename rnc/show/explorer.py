@@ -1,4 +1,5 @@
-"""The simplex that can be touched: points of four classes in 3-D, at any radius of an attack."""
+"""The simplex that can be touched: points of four classes in 3-D, at any radius of an attack, and
+the images that they are."""
 
 from __future__ import annotations
 
@@ -6,9 +7,12 @@ import math
 
 from rnc.show.plots import class_colours
 from rnc.show.tables import Table, table
+from rnc.study.measurements.thumbnails import MAGNIFIED, SHADES
+from rnc.study.record import Record
 from rnc.study.records import Records
 
 VIEW = (0.42, 0.22)  # azimuth and elevation of what is seen at first, in radians
+WIDE = 96  # pixels of a thumbnail at least
 
 
 def simplex(records: Records, eps: float = 0) -> Table:
@@ -17,7 +21,8 @@ def simplex(records: Records, eps: float = 0) -> Table:
     Sticks are clean class means, dotted lines the means of the points that the network sorts
     into a class, dots are points in the colour of their true class, or grey where they are sorted
     into a class that is not drawn. A slider sets the radius of the attack for all panels, which
-    turn together; nothing is ever outside of them.
+    turn together; nothing is ever outside of them. Of a record with thumbnails a point shows its
+    image, clean and attacked, and what became of it; of others it does not.
 
     Args:
         records: of one attack and data set; the first seed of each method is drawn.
@@ -37,6 +42,7 @@ def simplex(records: Records, eps: float = 0) -> Table:
             "points": record.drawing["points"],
             "predicted": record.drawing["predicted"],
             "means": record.drawing["predicted_means"],
+            "images": _images(record),
         }
         for method, record in drawn.items()
     ]
@@ -56,5 +62,18 @@ def simplex(records: Records, eps: float = 0) -> Table:
         data=data,
         at=radii.index(eps),
         last=len(radii) - 1,
+        pictured=next((panel["images"] for panel in panels if panel["images"]), None),
+        magnified=MAGNIFIED,
+        shades=SHADES,
         setting=f"{one.training.scale}; seed {one.training.seed}",
     )
+
+
+def _images(record: Record) -> dict | None:
+    """The thumbnails with the `side`s, width and height, at which a page shows one: enlarged by a
+    whole number to at least WIDE pixels; None of a record without them."""
+    if "thumbnails" not in record.measured:
+        return None
+    height, width = record["thumbnails"]["size"]
+    scale = math.ceil(WIDE / width)
+    return record["thumbnails"] | {"side": [scale * width, scale * height]}

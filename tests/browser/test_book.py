@@ -137,7 +137,7 @@ def test_the_simplex_moves_with_its_slider_and_turns_by_keys_and_pointer(visit, 
     tab.mouse.move(box["x"] + box["width"] / 2 + 60, box["y"] + box["height"] / 2)
     tab.mouse.up()
     assert dots(tab) != turned
-    tab.locator("#simplex button").click()
+    tab.locator("#simplex button[name=again]").click()
     slider.press("End")
     tab.wait_for_timeout(600)
     assert dots(tab) == attacked
@@ -163,6 +163,120 @@ def test_the_simplex_lets_the_page_scroll_and_keeps_its_points_in_sight(visit):
         ".filter(r => r.left < box.left || r.right > box.right || r.top < box.top).length; })()"
     )
     assert outside == 0
+
+
+def shown(tab):
+    """What a reader hears of the image that is chosen."""
+    return tab.locator("#simplex .rnc-heard").inner_text()
+
+
+def middle(tab, dot):
+    box = tab.locator("#simplex svg").first.locator("circle:not(.under, .ring)").nth(dot)
+    box = box.bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def moving(tab, panel=0):
+    """The way of the chosen image in a panel; None if it is not drawn there."""
+    arc = tab.locator("#simplex svg").nth(panel).locator(".arc")
+    return arc.get_attribute("d") if arc.count() else None
+
+
+with_images = pytest.mark.parametrize("page", ["book/intro.html", "notebooks/03_attacks.html"])
+
+
+@with_images
+def test_a_dot_shows_its_image_while_it_is_pointed_at_and_a_click_keeps_it(visit, page):
+    tab = visit(page)
+    tab.locator("#simplex svg").first.scroll_into_view_if_needed()
+    first, way = shown(tab), moving(tab)
+    assert first.startswith("ST: true class ")
+    assert way
+    texts, dot = set(), 0
+    while len(texts - {first}) < 2:  # dots of other classes, wherever they are
+        tab.mouse.move(*middle(tab, dot))
+        texts.add(shown(tab))
+        dot += 20
+    assert moving(tab) != way
+    tab.mouse.move(2, 2)
+    assert (shown(tab), moving(tab)) == (first, way)
+    tab.mouse.click(*middle(tab, dot - 20))
+    tab.mouse.move(2, 2)
+    assert moving(tab) != way
+    tab.locator("#simplex button[name=again]").click()
+    assert (shown(tab), moving(tab)) == (first, way)
+
+
+@with_images
+def test_images_are_found_by_keys_and_buttons_and_the_arc_goes_where_the_point_is(visit, page):
+    tab = visit(page, reduced_motion="reduce")
+    svg, first = tab.locator("#simplex svg").first, moving(tab)
+    svg.focus()
+    before = dots(tab)
+    svg.press("Shift+ArrowRight")
+    second = moving(tab)
+    assert second != first
+    svg.press("Shift+ArrowLeft")
+    assert (moving(tab), dots(tab)) == (first, before)  # nothing has turned
+    tab.locator("#simplex button[name=next]").click()
+    assert moving(tab) == second
+    tab.locator("#simplex button[name=previous]").click()
+    assert moving(tab) == first
+    slider = tab.locator("#simplex input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    clean = moving(tab).split("Q")
+    assert clean[0][1:] == clean[1].split(" ", 2)[2]  # at no radius it is where it begins
+    slider.press("End")
+    assert moving(tab).split("Q")[1] != clean[1]
+    assert "at ε = 16/255 taken for" in shown(tab)
+    assert "at ε = 16/255 taken for" in tab.locator("#simplex figure > p").first.inner_text()
+
+
+@with_images
+def test_every_image_is_another_place_of_the_sheets_in_each_panel_that_draws_it(visit, page):
+    tab = visit(page, reduced_motion="reduce")
+    places = (
+        "[...document.querySelectorAll('#simplex figure')].map(figure => "
+        "[...new Set([...figure.querySelectorAll('.rnc-strip span')].map(e => "
+        "getComputedStyle(figure.querySelector('.rnc-strip')).visibility === 'visible' && "
+        "e.style.backgroundPosition))])"
+    )
+    seen = []
+    for _ in range(200):
+        tab.locator("#simplex button[name=next]").click()
+        each = tab.evaluate(places)
+        assert all(len(of) == 1 for of in each)  # clean, added and attacked are of one point
+        panels = range(len(each))
+        assert [of[0] is not False for of in each] == [bool(moving(tab, n)) for n in panels]
+        seen.append(tuple(of[0] for of in each))
+    assert len(set(seen)) == 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@with_images
+def test_on_a_phone_a_tap_shows_images_below_the_figure(visit, page, scheme):
+    tab = visit(page, width=390, color_scheme=scheme, has_touch=True, is_mobile=True)
+    svg = tab.locator("#simplex svg").first
+    svg.scroll_into_view_if_needed()
+    way, dot = moving(tab), 0
+    while moving(tab) == way:
+        tab.touchscreen.tap(*middle(tab, dot))
+        dot += 20
+    strip = tab.locator("#simplex .rnc-strip").first
+    edge = svg.bounding_box()
+    for image in strip.locator("span").all():
+        box = image.bounding_box()
+        assert box["width"] >= 96
+        assert box["y"] >= edge["y"] + edge["height"] - 1  # it covers no point
+        assert box["x"] + box["width"] <= 390
+        assert image.evaluate("e => getComputedStyle(e).imageRendering") == "pixelated"
+        assert image.evaluate("e => getComputedStyle(e).backgroundImage").startswith('url("data:')
+    assert len({image.bounding_box()["y"] for image in strip.locator("span").all()}) == 1
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.complaints == []
+    assert tab.outside == []
+    assert serious(tab) == {}
 
 
 def test_without_javascript_and_in_print_there_is_a_picture(visit):
