@@ -132,7 +132,7 @@ def test_what_is_said_is_what_the_records_hold(both, page):
     assert f"it went from {number(nc3[0])} to {number(nc3[3])}." in text
     assert f"ST is right on {one.right[-1]} of 80 dots, AT on {other.right[-1]} of 80." in text
     assert f"At this radius {one.right[5]} of the 80 dots" in text
-    assert f"it is {number(st.swept('leap')[5])} rad away" in text
+    assert f"are {number(st.swept('leap')[5])} rad apart" in text
     assert "every pixel by at most ε" in text
     changed = copy.deepcopy(st)
     changed.measured["trajectory"]["values"]["clean"]["nc1"][0] = 777.0
