@@ -21,6 +21,7 @@ MEASURES = {  # of a chart: name, short and long
     "accuracy": ("accuracy", ""),
 }
 LABELS = 1.25  # where they stand, as a multiple of the corner
+DOT = 0.05  # half of what a dot is wide, at the most
 SHARES = ("nc4", "accuracy")  # measures that are shares of points
 ALONG = ("nc1", "nc2_angles", "nc3", "nc4")  # the training
 OVER = ("nc1", "nc2_angles", "nc3", "accuracy")  # radii
@@ -62,7 +63,7 @@ def journey(st: Record, at: Record) -> Table:
     boxes, room = [], other.room(range(len(radii)))
     for frame in reversed(range(last + 1)):
         room = np.concatenate([room, one.room([frame])])
-        boxes.insert(0, [*room.min(0), *room.max(0)])
+        boxes.insert(0, [*(room.min(0) - DOT), *(room.max(0) + DOT)])
     epochs, swept = range(len(st.epochs)), range(len(radii))
     data = {
         "view": VIEW,
@@ -186,7 +187,7 @@ class Moving:
         """Which frame it is: "ST after 22 epochs", "AT, attacked with ε = 8/255"."""
         at = frame - (len(self.points) - len(self.radii))
         if at > 0:
-            return f"{self.title}, attacked with ε = {self.radii[at]:g}/255"
+            return f"{self.title}, attacked with ε\u00a0=\u00a0{self.radii[at]:g}/255"
         epoch = self.record.epochs[frame] if at < 0 else self.record.training.epochs
         return f"{self.title} after {epoch} epochs" if epoch else f"{self.title} before training"
 
