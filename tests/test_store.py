@@ -22,10 +22,10 @@ from rnc import judge, progress
 from rnc.errors import ParameterError
 from rnc.progress import OutOfTime
 from rnc.study import data, folders, methods, store
-from rnc.study import training as training_module
 from rnc.study.files import StoreError, digest, read_json, read_tensors, writable, write
 from rnc.study.measurements import MEASUREMENTS, standard
 from rnc.study.settings import Study
+from rnc.study.step import Step
 from rnc.study.store import Busy, Mismatch, Request, TooLong
 from rnc.study.training import Diverged, train
 
@@ -484,11 +484,11 @@ def test_weights_that_are_not_finite_are_no_checkpoint(tiny, monkeypatch):
     """The last update of an epoch can spoil weights that its losses do not show."""
     training, kept = tiny.training("st"), []
 
-    def spoil(training, model, *arguments):
-        model.classifier.weight.data[0, 0] = float("inf")
+    def spoil(step, number):
+        step.model.classifier.weight.data[0, 0] = float("inf")
         return {"loss": 1.0, "accuracy": 1.0}
 
-    monkeypatch.setattr(training_module, "_epoch", spoil)
+    monkeypatch.setattr(Step, "epoch", spoil)
     with pytest.raises(Diverged, match="epoch 1: a weight is not finite; loss 1.0"):
         train(training, data.load("digits"), on_snapshot=kept.append)
     assert [snapshot.epoch for snapshot in kept] == [0]
@@ -513,14 +513,18 @@ def test_a_published_record_is_found_without_the_store(empty_store, st, stronger
 @pytest.fixture
 def train_elsewhere(monkeypatch):
     """Training ends elsewhere once this is called, which gives the epochs that it begins."""
-    epoch, begun = training_module._epoch, []
+    epoch, begun = Step.epoch, []
 
-    def elsewhere(training, model, optimiser, x, y, number):
+    def elsewhere(step, number):
         begun.append(number)
-        return epoch(training, model, optimiser, (x - 0.05).clamp(0, 1), y, number)
+        images = step.images
+        step.images = replace(images, x=(images.x - 0.05).clamp(0, 1))
+        found = epoch(step, number)
+        step.images = images
+        return found
 
     def from_now_on():
-        monkeypatch.setattr(training_module, "_epoch", elsewhere)
+        monkeypatch.setattr(Step, "epoch", elsewhere)
         monkeypatch.setattr(store, "train", functools.partial(train, checkpoint_seconds=0))
         return begun
 
@@ -603,7 +607,7 @@ def test_a_retraining_that_is_stopped_leaves_no_record_of_two_networks(
     store.make(st)
     store._snapshot(st.training, 3).unlink()
     begun = train_elsewhere()
-    elsewhere = training_module._epoch
+    elsewhere = Step.epoch
 
     def stopped(*arguments):
         if len(begun) == 2:
@@ -611,7 +615,7 @@ def test_a_retraining_that_is_stopped_leaves_no_record_of_two_networks(
         return elsewhere(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_module, "_epoch", stopped)
+        patch.setattr(Step, "epoch", stopped)
         with pytest.warns(UserWarning, match="epoch-0003"), pytest.raises(KeyboardInterrupt):
             store.make(smaller)
     assert store.find(st) is store.find(smaller) is None

@@ -13,7 +13,8 @@ from rnc.attacks import pgd, trades_perturbation
 from rnc.study import data
 from rnc.study.methods import METHODS, divergence
 from rnc.study.settings import Study
-from rnc.study.training import Diverged, autocast, build, reproducible, train
+from rnc.study.step import autocast
+from rnc.study.training import Diverged, build, reproducible, train
 
 
 @pytest.fixture(scope="module")

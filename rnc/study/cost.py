@@ -13,7 +13,8 @@ from rnc.models import MODELS
 from rnc.study import data
 from rnc.study.measurements import Measurement
 from rnc.study.settings import Evaluation, Training
-from rnc.study.training import autocast, reproducible
+from rnc.study.step import autocast
+from rnc.study.training import reproducible
 
 BATCH = {"cpu": 32, "cuda": 128}
 

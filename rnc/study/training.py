@@ -19,8 +19,9 @@ from torch import Generator, Tensor, nn
 from rnc.collapse import simplex_etf
 from rnc.models import MODELS, Fixed
 from rnc.progress import OutOfTime, progress
-from rnc.study.data import DataError, Images, unit
+from rnc.study.data import DataError, Images
 from rnc.study.settings import Training
+from rnc.study.step import Step
 
 VERSION = 1  # of weights; raise it when the same settings end in other weights
 
@@ -95,11 +96,6 @@ def build(training: Training, images: Images) -> nn.Module:
     return model.to(images.x.device, memory_format=torch.channels_last)
 
 
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """The precision of a training's matrix products."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
 def train(
     training: Training,
     images: Images,
@@ -128,22 +124,15 @@ def train(
         OutOfTime: the budget is over; the last checkpoint is where it stopped.
     """
     model = build(training, images)
-    parameters = list(model.parameters())
-    optimiser = torch.optim.SGD(
-        parameters,
-        lr=training.lr,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
+    step = Step(training, model, images)
     done = Checkpoint(0, _copy(model)) if start is None else start
     if start is None:
         on_snapshot(done)
     else:
         model.load_state_dict(start.model)
-        for parameter, buffer in zip(parameters, start.momentum, strict=True):
-            # in the layout of the weights, not of the file: otherwise each step is a slow one
-            momentum = torch.empty_like(parameter).copy_(buffer)
-            optimiser.state[parameter]["momentum_buffer"] = momentum
+        # in the layout of the weights, not of the file: otherwise each step is a slow one
+        for momentum, kept in zip(step.momentum, start.momentum, strict=True):
+            momentum.copy_(kept)
 
     history, seconds = list(done.history), done.seconds
 
@@ -156,7 +145,7 @@ def train(
             )
         if not resumable:
             return Checkpoint(epoch, weights)
-        momentum = [optimiser.state[p]["momentum_buffer"].clone() for p in parameters]
+        momentum = [buffer.clone() for buffer in step.momentum]
         return Checkpoint(epoch, weights, momentum, list(history), seconds)
 
     epochs = progress(
@@ -170,7 +159,12 @@ def train(
         with reproducible(images.y.device):
             for epoch in epochs:
                 began = time.monotonic()
-                history.append(_epoch(training, model, optimiser, images.x, images.y, epoch - 1))
+                found = step.epoch(epoch - 1)
+                if not math.isfinite(found["loss"]):
+                    raise Diverged(
+                        f"{training.method.title} diverged in epoch {epoch}: loss {found['loss']}"
+                    )
+                history.append(found)
                 seconds += time.monotonic() - began
                 if epoch in training.snapshots():
                     on_snapshot(state(epoch, resumable=False))
@@ -184,38 +178,6 @@ def train(
             on_checkpoint(state(len(history), resumable=True))
         raise
     return done
-
-
-def _epoch(training, model, optimiser, x, y, epoch) -> dict[str, float]:
-    model.train()
-    for group in optimiser.param_groups:
-        group["lr"] = training.learning_rate(epoch)
-    seed = training.seed * 1_000_003 + epoch
-    attack = training.attack.size if training.attack else {}
-    order = torch.randperm(len(y), generator=Generator().manual_seed(seed)).to(y.device)
-    noise = Generator(y.device).manual_seed(seed)
-    drawn = training.method.draw(
-        [len(batch) for batch in order.split(training.batch)],
-        training.mixing,
-        Generator().manual_seed(seed),
-    )
-    drawn = [tensor.to(y.device).split(training.batch) for tensor in drawn]
-    # summed on the device and read once: reading each batch would wait for it
-    loss_sum, correct = torch.zeros((), device=y.device), torch.zeros((), device=y.device)
-    for batch, *parts in zip(order.split(training.batch), *drawn, strict=True):
-        with autocast(training.precision, y.device):
-            loss, logits = training.method.objective(
-                model, unit(x[batch]), y[batch], attack, training.beta, noise, *parts
-            )
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        loss_sum += loss.detach() * len(batch)
-        correct += (logits.detach().argmax(1) == y[batch]).sum()
-    loss, right = (total / len(y) for total in torch.stack((loss_sum, correct)).tolist())
-    if not math.isfinite(loss):
-        raise Diverged(f"{training.method.title} diverged in epoch {epoch + 1}: loss {loss}")
-    return {"loss": loss, "accuracy": right}
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from rnc import measure, pgd
 from rnc.models import MODELS
 from rnc.study import data
 from rnc.study.settings import PRECISIONS, Study
-from rnc.study.training import _epoch, build, reproducible, train
+from rnc.study.step import Step
+from rnc.study.training import build, reproducible, train
 
 
 def seconds(*functions, repeats=7):
@@ -140,7 +141,7 @@ def epoch(device):
             study = Study.of("paper", model=model, width=width, precision=precision, device=device)
             training = study.training("at")
             network = build(training, images)
-            sgd = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
+            step = Step(training, network, images)
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 network(data.unit(x[:1]))
             # a step of the attack is two passes, the step of training three
@@ -148,7 +149,7 @@ def epoch(device):
             with reproducible(y.device):
                 for number in range(2):  # the first one warms up
                     began = time.perf_counter()
-                    _epoch(training, network, sgd, x, y, number)
+                    step.epoch(number)
                     spent[precision] = time.perf_counter() - began
             print(
                 f"AT epoch of {MODELS[model].title} width {width}, {count:,} images, {precision}: "
