@@ -3,7 +3,7 @@
 A step takes everything from tensors that stay in their place and leaves everything in such: the
 order of an epoch and how far it has come are on the device, and nothing is read from it before
 the epoch ends. So a GPU, which is given some thousand small kernels for a step, can be given all
-of them at once, as a graph that was captured before.
+of them at once, as a graph that was captured before (see `rnc.study.capture`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,8 @@ class Step:
         self.at = torch.zeros((), dtype=torch.long, device=device)
         self.sums = torch.zeros(2, device=device)
         self.picked = {
-            size: torch.zeros(size, dtype=torch.long, device=device) for size in set(self.batches)
+            size: torch.zeros(size, dtype=torch.long, device=device)
+            for size in dict.fromkeys(self.batches)
         }
         self._ramp = {size: torch.arange(size, device=device) for size in self.picked}
         self.noise = Generator(device)
@@ -153,6 +154,10 @@ class Step:
     def _seed(self, number: int) -> int:
         return self.training.seed * 1_000_003 + number
 
+    def place(self, size: int) -> int:
+        """Where in an epoch the first batch of a size begins; one of another size may not."""
+        return self.batches.index(size) * self.training.batch
+
     def set_rate(self, rate: float) -> None:
         """The learning rate of the updates to come."""
         (group,) = self.optimiser.param_groups
@@ -189,6 +194,8 @@ class Step:
             yield
             return
         self.stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self.stream):
-            yield
-        self.stream.synchronize()
+        try:
+            with torch.cuda.stream(self.stream):
+                yield
+        finally:  # whatever ends the block: what comes next is on another stream
+            self.stream.synchronize()

@@ -430,7 +430,9 @@ def _train(training: Training, images: data.Images, theirs: dict | None) -> dict
             "history": hashlib.sha256(json.dumps(history).encode()).hexdigest()[:16],
             "weights": digest(end.model),
         },
-        "environment": environment(images.y.device) | {"seconds": round(end.seconds, 1)},
+        "environment": environment(images.y.device)
+        | ({"step": end.step} if end.step else {})
+        | {"seconds": round(end.seconds, 1)},
         "history": history,
     }
     write_json(place / "training.json", own)

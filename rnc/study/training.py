@@ -19,6 +19,7 @@ from torch import Generator, Tensor, nn
 from rnc.collapse import simplex_etf
 from rnc.models import MODELS, Fixed
 from rnc.progress import OutOfTime, progress
+from rnc.study.capture import prepare
 from rnc.study.data import DataError, Images
 from rnc.study.settings import Training
 from rnc.study.step import Step
@@ -36,6 +37,7 @@ class Checkpoint:
         momentum: SGD's buffers in the order of the parameters; empty before the first step.
         history: per epoch done: loss and accuracy on the batches as trained on.
         seconds: time spent so far.
+        step: on a GPU, how updates were made since it was begun or resumed.
     """
 
     epoch: int
@@ -43,6 +45,7 @@ class Checkpoint:
     momentum: list[Tensor] = field(default_factory=list)
     history: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
+    step: str | None = None
 
 
 class Diverged(RuntimeError):
@@ -120,6 +123,7 @@ def train(
         The end of the training.
 
     Raises:
+        CaptureFailed: on a GPU, before the first epoch; see `rnc.study.capture`.
         Diverged: names the epoch and the loss; the last checkpoint is one before it.
         OutOfTime: the budget is over; the last checkpoint is where it stopped.
     """
@@ -134,7 +138,7 @@ def train(
         for momentum, kept in zip(step.momentum, start.momentum, strict=True):
             momentum.copy_(kept)
 
-    history, seconds = list(done.history), done.seconds
+    history, seconds, how = list(done.history), done.seconds, None
 
     def state(epoch: int, resumable: bool) -> Checkpoint:
         weights = _copy(model)
@@ -146,7 +150,7 @@ def train(
         if not resumable:
             return Checkpoint(epoch, weights)
         momentum = [buffer.clone() for buffer in step.momentum]
-        return Checkpoint(epoch, weights, momentum, list(history), seconds)
+        return Checkpoint(epoch, weights, momentum, list(history), seconds, how)
 
     epochs = progress(
         range(done.epoch + 1, training.epochs + 1),
@@ -157,22 +161,25 @@ def train(
     saved = time.monotonic()
     try:
         with reproducible(images.y.device):
-            for epoch in epochs:
-                began = time.monotonic()
-                found = step.epoch(epoch - 1)
-                if not math.isfinite(found["loss"]):
-                    raise Diverged(
-                        f"{training.method.title} diverged in epoch {epoch}: loss {found['loss']}"
-                    )
-                history.append(found)
-                seconds += time.monotonic() - began
-                if epoch in training.snapshots():
-                    on_snapshot(state(epoch, resumable=False))
-                last = epoch == training.epochs
-                if last or time.monotonic() - saved >= checkpoint_seconds:
-                    done = state(epoch, resumable=True)
-                    on_checkpoint(done)
-                    saved = time.monotonic()
+            if done.epoch < training.epochs:
+                how = prepare(step)
+            with step.running():
+                for epoch in epochs:
+                    began = time.monotonic()
+                    found = step.epoch(epoch - 1)
+                    if not math.isfinite(loss := found["loss"]):
+                        raise Diverged(
+                            f"{training.method.title} diverged in epoch {epoch}: loss {loss}"
+                        )
+                    history.append(found)
+                    seconds += time.monotonic() - began
+                    if epoch in training.snapshots():
+                        on_snapshot(state(epoch, resumable=False))
+                    last = epoch == training.epochs
+                    if last or time.monotonic() - saved >= checkpoint_seconds:
+                        done = state(epoch, resumable=True)
+                        on_checkpoint(done)
+                        saved = time.monotonic()
     except OutOfTime:
         if len(history) > done.epoch:
             on_checkpoint(state(len(history), resumable=True))
