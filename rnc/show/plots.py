@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 from rnc.show import vector
 from rnc.study.findings.series import Series, drifts, judged_series
@@ -583,6 +584,9 @@ def beside_paper(scales: dict[str, Records]) -> Figure:
             note = f"paper: {curve.value:g} ± {curve.error:g}"
         if curve.measure == "nc1":
             axis.set_xscale("log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.minorticks_off()
         else:
             axis.set_xlim(left=0)
         axis.set_title(f"{curve.what}\n(figure {curve.figure}; {note})", fontsize=9)
