@@ -100,8 +100,8 @@ def test_two_pictures_of_one_page_do_not_meet(curves):
     assert "<style" not in page
     parsed = BeautifulSoup(page, "html.parser")
     first, second = parsed.find_all(class_="rnc-figure")
-    assert first["role"] == "img"
-    assert first["aria-label"] == 'A "loss" & more'
+    assert first.svg["role"] == "img"
+    assert first.svg["aria-label"] == 'A "loss" & more'
     names = [element["id"] for element in parsed.find_all(id=True)]
     assert len(names) == len(set(names)) > 2
     for one, name in ((first, "#figure-1"), (second, "#figure-2")):

@@ -85,16 +85,22 @@ def inlined(picture: str, description: str, name: str) -> str:
         return f"aspect-ratio: {w} / {h}; {'; '.join(widths)}"
 
     def part(box: str, **factors: float) -> str:
-        return f'<svg viewBox="{box}" style="{sized(box, **factors)}"><use href="#{name}"/></svg>'
+        style = sized(box, **factors)
+        return (
+            f'<svg aria-hidden="true" viewBox="{box}" style="{style}"><use href="#{name}"/></svg>'
+        )
 
     entries = "".join(part(box, width=SMALLEST) for box in boxes["legend"] if box)
     panels = "".join(
-        f"<span>{part(box, min_width=SMALLEST, max_width=LARGEST)}</span>"
-        for box in boxes["panels"]
+        # what may scroll must be reached by keys
+        f'<span tabindex="0" role="group" aria-label="Panel {number}">'
+        f"{part(box, min_width=SMALLEST, max_width=LARGEST)}</span>"
+        for number, box in enumerate(boxes["panels"], start=1)
     )
+    style = sized(view, max_width=1.6)
     return (
-        f'<span class="rnc-figure" role="img" aria-label="{escape(description)}">'
-        f'<svg class="rnc-wide" viewBox="{view}" style="{sized(view, max_width=1.6)}">'
+        f'<span class="rnc-figure"><svg class="rnc-wide" role="img" '
+        f'aria-label="{escape(description)}" viewBox="{view}" style="{style}">'
         f'<g id="{name}" fill="currentcolor" stroke-linejoin="round">{body}</g></svg>'
         f'<span class="rnc-narrow"><span class="rnc-legend">{entries}</span>{panels}</span></span>'
     )

@@ -139,7 +139,8 @@ def test_the_simplex_moves_with_its_slider_and_turns_by_keys_and_pointer(visit, 
     assert dots(tab) != turned
     tab.locator("#simplex button[name=again]").click()
     slider.press("End")
-    tab.wait_for_timeout(600)
+    tab.mouse.move(0, 0)  # the page may have scrolled a figure below the pointer
+    tab.wait_for_timeout(1200)
     assert dots(tab) == attacked
 
 
