@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import functools
 import io
 import itertools
 import os
@@ -170,16 +171,22 @@ def defined(page: str, glossary: str) -> str:
     Args:
         page, glossary: HTML.
     """
-    meanings = {
-        term["id"]: " ".join(term.find_next("dd").p.text.split()).split(". ")[0].rstrip(".") + "."
-        for term in BeautifulSoup(glossary, "html.parser").select("dl.glossary dt[id]")
-    }
+    meanings = _meanings(glossary)
 
     def explained(link: re.Match) -> str:
         meaning = escape(meanings[unquote(link[1])])
         return f'{link[0]} data-definition="{meaning}" aria-description="{meaning}"'
 
     return re.sub(r'<a class="reference internal" href="[^"]*#(term-[^"]+)"', explained, page)
+
+
+@functools.cache  # of one glossary for all pages
+def _meanings(glossary: str) -> dict[str, str]:
+    """The first sentence of each entry, by the name of its place."""
+    return {
+        term["id"]: " ".join(term.find_next("dd").p.text.split()).split(". ")[0].rstrip(".") + "."
+        for term in BeautifulSoup(glossary, "html.parser").select("dl.glossary dt[id]")
+    }
 
 
 def _finish(html: Path) -> None:
@@ -302,7 +309,8 @@ def _journey() -> dict[str, str]:
 
     Its networks are those of the quick preset at every scale: of others no snapshots are kept.
     """
-    (st,), (at,) = records(Study.of().first_seed(), "ST", "AT", extra=["journey"]).values()
+    study = Study.of().first_seed()
+    (st,), (at,) = records(study, "ST", extra=["journey"])["ST"], records(study, "AT")["AT"]
     return {"journey.html": journey(st, at).html}
 
 

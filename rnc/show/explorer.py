@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 
-from rnc.show.plots import class_colours
+from rnc.show.plots import OUTSIDE, class_colours
 from rnc.show.tables import Table, table
 from rnc.study.measurements.thumbnails import MAGNIFIED, SHADES
 from rnc.study.record import Record
@@ -63,6 +63,7 @@ def simplex(records: Records, eps: float = 0) -> Table:
         at=radii.index(eps),
         last=len(radii) - 1,
         pictured=next((panel["images"] for panel in panels if panel["images"]), None),
+        grey=OUTSIDE,
         magnified=MAGNIFIED,
         shades=SHADES,
         setting=f"{one.training.scale}; seed {one.training.seed}",

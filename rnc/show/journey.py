@@ -8,11 +8,10 @@ import numpy as np
 
 from rnc.models import num_features
 from rnc.show.explorer import VIEW
-from rnc.show.plots import class_colours
+from rnc.show.plots import OUTSIDE, class_colours
 from rnc.show.tables import Table, table
 from rnc.study.record import Record
 
-GREY = "#b5b5b5"  # points that are sorted into a class that is not drawn
 MEASURES = {  # of a chart: name, short and long
     "nc1": ("NC1", "spread"),
     "nc2_angles": ("NC2", "angles"),
@@ -90,7 +89,7 @@ def journey(st: Record, at: Record) -> Table:
         at={name: frame for name, (frame, _) in stops.items()},
         end=end,
         number=number,
-        grey=GREY,
+        grey=OUTSIDE,
         labels=LABELS,
         features=num_features(st.training.width),
         setting=f"{st.training.scale}; {st.evaluation}; seed {st.training.seed}",
@@ -217,14 +216,13 @@ def chart(name: str, x: range | list[float], rows: list[np.ndarray]) -> dict:
     if name == "nc1":
         values, ticks = np.log10(values), np.arange(-9, 10)
         low, high = values.min() - 0.1, values.max() + 0.1
+        words = [f"{10.0**tick:g}" for tick in ticks]
     else:
         most = 1 if name in SHARES else values.max()
         ticks = np.array([0, 10 ** math.floor(math.log10(most))])
         low, high = 0, 1.05 * most
+        words = [tell(tick) if name in SHARES else f"{tick:g}" for tick in ticks]
     lines, places = (values - low) / (high - low), (ticks - low) / (high - low)
-    words = [tell(tick) if name in SHARES else f"{tick:g}" for tick in ticks]
-    if name == "nc1":
-        words = [f"{10.0**tick:g}" for tick in ticks]
     return {
         "name": MEASURES[name],
         "x": x.round(4).tolist(),

@@ -39,6 +39,7 @@ KINDS = {  # name, line style, marker
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 PALETTE = (*CLASS_COLOURS, "#0072B2", "#D55E00", "#F0E442", "#000000")  # Okabe and Ito
 GREY = "#777777"
+OUTSIDE = "#b5b5b5"  # points that are sorted into a class that is not drawn
 MEASURES = {  # title, logarithmic
     "accuracy": ("Accuracy", False),
     "loss": ("Cross-entropy", True),
@@ -192,7 +193,7 @@ def simplex(records: Records) -> Figure:
             )
             at = radii.index(eps)
             inside = np.isin(drawn["predicted"][at], drawn["classes"])
-            colours = np.where(inside, [palette[t] for t in drawn["true"]], "#b5b5b5")
+            colours = np.where(inside, [palette[t] for t in drawn["true"]], OUTSIDE)
             dots = np.array(drawn["points"][at])
             _tetrahedron(axis, np.array(drawn["vertices"]), names, colours_of, reach)
             axis.scatter(*dots[~inside].T, c=colours[~inside], s=9, alpha=0.8, linewidth=0)
@@ -575,13 +576,10 @@ def beside_paper(scales: dict[str, Records]) -> Figure:
             values = curve.ours(records)
             style = {"color": _colour(curve.method), "label": names[height]}
             axis.plot(values, [height] * len(values), "o", markersize=5, **style)
-        if curve.value is None:
-            note = "paper: not known"
-        else:
+        if curve.value is not None:
             low, high = curve.value - curve.error, curve.value + curve.error
             axis.axvspan(low, high, color=PALETTE[6], alpha=0.5, linewidth=0)
             axis.axvline(curve.value, color=GREY)
-            note = f"paper: {curve.value:g} ± {curve.error:g}"
         if curve.measure == "nc1":
             axis.set_xscale("log")
             axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
@@ -589,7 +587,8 @@ def beside_paper(scales: dict[str, Records]) -> Figure:
             axis.minorticks_off()
         else:
             axis.set_xlim(left=0)
-        axis.set_title(f"{curve.what}\n(figure {curve.figure}; {note})", fontsize=9)
+        source = f"figure {curve.figure}; paper: {curve.reported}"
+        axis.set_title(f"{curve.what}\n({source})", fontsize=9)
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(len(names) - 0.5, -0.5)
     return figure

@@ -75,13 +75,12 @@ def beside_paper(scales: dict[str, Records]) -> pd.DataFrame:
     """What the paper reports and ours, mean over seeds, with the difference where there is one."""
     rows = {}
     for curve in curves():
-        known = curve.value is not None
-        row = {"paper": f"{curve.value:g} ± {curve.error:g}" if known else "not known"}
+        row = {"paper": curve.reported}
         for letter, records in zip(ascii_uppercase, scales.values(), strict=False):
             values = curve.ours(records)
             row[letter] = f"{statistics.mean(values):.3g}" if values else "–"
-            if known and values:
-                row[letter] += f" ({curve.difference(values):+.2g})"
+            if (difference := curve.difference(values)) is not None:
+                row[letter] += f" ({difference:+.2g})"
         rows[f"{curve.what} (figure {curve.figure})"] = row
     return pd.DataFrame.from_dict(rows, "index")
 

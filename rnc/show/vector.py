@@ -157,24 +157,22 @@ def _plain(value: object) -> object:
 def _panels(figure: Figure) -> list[Bbox]:
     """Boxes in pixels of what must stay together: axes that overlap, or whose ticks are named by
     those of a neighbour."""
-    groups: list[list[Axes]] = []
+    groups: list[list[tuple[Axes, Bbox]]] = []
     for axis in figure.axes:
-        box = axis.get_tightbbox()
-        if box is None:
+        if (box := axis.get_tightbbox()) is None:
             continue
         for group in groups:
-            if any(_together(axis, other) for other in group):
-                group.append(axis)
+            if any(_together(axis, box, *other) for other in group):
+                group.append((axis, box))
                 break
         else:
-            groups.append([axis])
-    return [Bbox.union([axis.get_tightbbox() for axis in group]) for group in groups]
+            groups.append([(axis, box)])
+    return [Bbox.union([box for _, box in group]) for group in groups]
 
 
-def _together(axis: Axes, other: Axes) -> bool:
-    a, b = axis.get_tightbbox(), other.get_tightbbox()
-    both = Bbox.intersection(a, b)
-    if both and both.width * both.height > 0.3 * min(a.width * a.height, b.width * b.height):
+def _together(axis: Axes, box: Bbox, other: Axes, theirs: Bbox) -> bool:
+    both, areas = Bbox.intersection(box, theirs), (b.width * b.height for b in (box, theirs))
+    if both and both.width * both.height > 0.3 * min(areas):
         return True
     shares = axis.get_shared_y_axes().joined(axis, other) and axis.axison
     beside = abs(axis.get_position().y0 - other.get_position().y0) < 0.01

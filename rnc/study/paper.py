@@ -48,6 +48,11 @@ class Curve:
             check_number("error", self.error, 0)
             check_one_of("read", self.read, ("text", "axis"))
 
+    @property
+    def reported(self) -> str:
+        """What the paper reports, in words."""
+        return "not known" if self.value is None else f"{self.value:g} ± {self.error:g}"
+
     def ours(self, records: Records) -> list[float]:
         """The same of each seed of some records; empty where it was not measured."""
         return [

@@ -75,9 +75,8 @@ class Step:
             weight_decay=training.weight_decay,
             fused=cuda or None,
         )
-        for (
-            parameter
-        ) in self.parameters:  # there from the first update on, which is like any other
+        # there from the first update on, which so is like any other
+        for parameter in self.parameters:
             self.optimiser.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.batches = [training.batch] * (n // training.batch)
         self.batches += [n % training.batch] * (n % training.batch > 0)
