@@ -9,12 +9,15 @@ import argparse
 import time
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from rnc import measure, pgd
 from rnc.models import MODELS
 from rnc.study import data
+from rnc.study.capture import prepare
 from rnc.study.settings import PRECISIONS, Study
 from rnc.study.step import Step
 from rnc.study.training import build, reproducible, train
@@ -127,6 +130,34 @@ def finished(result):
         torch.cuda.synchronize()
 
 
+class Operations(TorchDispatchMode):
+    """Counts floating-point operations of products and convolutions, as torch's FlopCounterMode
+    does; that one also asks which module they are of, and cannot in the gradient of an attack."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if count := flop_registry.get(func.overloadpacket):
+            self.total += count(*args, **kwargs, out_val=out)
+        return out
+
+
+def operations(training, model, shape):
+    """Floating-point operations of an update, its attack included, from a batch of a shape B x C x
+    H x W: counted in the operations themselves, of which none is done. `model` gives the network.
+    """
+    noise = torch.Generator()
+    drawn = training.method.draw([shape[0]], training.mixing, noise)
+    attack = training.attack.size if training.attack else {}
+    with FakeTensorMode(allow_non_fake_inputs=True), Operations() as counter:
+        network, x, y = model().train(), torch.empty(shape), torch.zeros(shape[0]).long()
+        loss, _ = training.method.objective(network, x, y, attack, training.beta, noise, *drawn)
+        loss.backward()
+    return counter.total
+
+
 def epoch(device):
     """An epoch of PGD-10 AT on CIFAR-10's number of images (a CPU: narrow, one batch)."""
     count, width = (50_000, 64) if device == "cuda" else (128, 16)
@@ -142,18 +173,20 @@ def epoch(device):
             training = study.training("at")
             network = build(training, images)
             step = Step(training, network, images)
-            with FlopCounterMode(display=False) as counter, torch.no_grad():
-                network(data.unit(x[:1]))
-            # a step of the attack is two passes, the step of training three
-            work = counter.get_total_flops() * (2 * training.attack.steps + 3) * count
+            work = sum(
+                operations(training, lambda name=model: MODELS[name](10, width), (b, *x.shape[1:]))
+                for b in step.batches
+            )
             with reproducible(y.device):
-                for number in range(2):  # the first one warms up
-                    began = time.perf_counter()
-                    step.epoch(number)
-                    spent[precision] = time.perf_counter() - began
+                how = prepare(step) or "eager"
+                with step.running():
+                    for number in range(2):  # the first one warms up
+                        began = time.perf_counter()
+                        step.epoch(number)
+                        spent[precision] = time.perf_counter() - began
             print(
-                f"AT epoch of {MODELS[model].title} width {width}, {count:,} images, {precision}: "
-                f"{spent[precision]:.1f} s, {count / spent[precision]:,.0f} images/s, "
+                f"AT epoch of {MODELS[model].title} width {width}, {count:,} images, {precision}, "
+                f"{how}: {spent[precision]:.1f} s, {count / spent[precision]:,.0f} images/s, "
                 f"{work / 1e12:,.1f} TFLOP, {work / spent[precision] / rate:.0%} of the bfloat16 "
                 f"matrix rate ({rate / 1e12:.2g} TFLOP/s)"
             )
