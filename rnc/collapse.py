@@ -118,7 +118,9 @@ class WithinClass:
         # Right singular vectors of the centred means are the eigenvectors of Sigma_B, its
         # eigenvalues are the squared singular values / K. The cut-off is numpy's for a
         # pseudo-inverse of the D x D matrix; the rank is at most K - 1 whatever rounding says.
-        _, singular, directions = torch.linalg.svd(self.centred, full_matrices=False)
+        # Found on the CPU: it is small, and a GPU may not converge on a singular value of 0.
+        found = torch.linalg.svd(self.centred.cpu(), full_matrices=False)
+        _, singular, directions = (part.to(self.centred.device) for part in found)
         eigenvalues = singular[: self.num_classes - 1] ** 2 / self.num_classes
         cut = eigenvalues.max() * self.centred.shape[1] * torch.finfo(torch.float64).eps
         rank = int((eigenvalues > cut).sum())

@@ -24,6 +24,7 @@ from rnc.study.data import DataError, Images
 from rnc.study.settings import Training
 from rnc.study.step import Step
 
+CHECKPOINT_SECONDS = {"cpu": 10.0, "cuda": 60.0}
 VERSION = 1  # of weights; raise it when the same settings end in other weights
 
 
@@ -105,7 +106,7 @@ def train(
     start: Checkpoint | None = None,
     on_snapshot: Callable[[Checkpoint], None] = lambda snapshot: None,
     on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
-    checkpoint_seconds: float = 10.0,
+    checkpoint_seconds: float | None = None,
 ) -> Checkpoint:
     """Trains a network from the beginning or from a checkpoint.
 
@@ -117,7 +118,8 @@ def train(
             momentum and history are left out.
         on_checkpoint: called with the state so far, after an epoch, when
             `checkpoint_seconds` have passed since the last time, and when the budget is over.
-        checkpoint_seconds: 0: after every epoch.
+        checkpoint_seconds: 0: after every epoch; None: 10, and on a GPU, whose networks are large
+            and epochs short, 60.
 
     Returns:
         The end of the training.
@@ -127,6 +129,8 @@ def train(
         Diverged: names the epoch and the loss; the last checkpoint is one before it.
         OutOfTime: the budget is over; the last checkpoint is where it stopped.
     """
+    if checkpoint_seconds is None:
+        checkpoint_seconds = CHECKPOINT_SECONDS[images.y.device.type]
     model = build(training, images)
     step = Step(training, model, images)
     done = Checkpoint(0, _copy(model)) if start is None else start
