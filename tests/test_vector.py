@@ -38,7 +38,7 @@ def test_a_picture_says_where_its_panels_and_the_entries_of_its_legend_are(curve
     width, height = map(float, re.search(r'viewBox="0 0 (\S+) (\S+)"', picture).groups())
     panels, legend = boxes(picture, "panels"), boxes(picture, "legend")
     assert len(panels) == 8
-    assert len(legend) == 5  # two methods, three kinds of points
+    assert len(legend) == 3  # kinds of points; methods are named at their lines
     for number, (x, y, w, h) in enumerate(panels):
         assert -vector.MARGIN <= x < x + w <= width + vector.MARGIN
         assert -vector.MARGIN <= y < y + h <= height + vector.MARGIN
@@ -106,7 +106,7 @@ def test_two_pictures_of_one_page_do_not_meet(curves):
     assert len(names) == len(set(names)) > 2
     for one, name in ((first, "#figure-1"), (second, "#figure-2")):
         parts = one.select(".rnc-narrow use")
-        assert len(parts) == 8 + 5
+        assert len(parts) == 8 + 3
         assert {part["href"] for part in parts} == {name}
 
 

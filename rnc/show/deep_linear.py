@@ -7,15 +7,18 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from rnc.neighbours.deep_linear.experiments import DEPTHS, SWEEP, Settings
 from rnc.neighbours.deep_linear.theory import Optimum, Problem, jump, last_root, stationary
+from rnc.show.ends import name_ends
 from rnc.show.plots import GREY, PALETTE, banded, styled
 from rnc.show.tables import Table, table
 
 COLOURS = dict(
     zip((1, 2, 3, 4, 6), (*PALETTE[4:6], PALETTE[2], PALETTE[3], "#000000"), strict=True)
 )
+DEPTH_NAMES = {f"M = {depth}": f"M = {depth}" for depth in COLOURS}
 GRAMS = {"rows": "rows of W", "means": "class means", "logits": "logits"}
 KINDS = {"balanced": "balanced", "bias": "balanced, bias", "imbalanced": "imbalanced"}
 
@@ -52,12 +55,13 @@ def lengths(measured: dict, settings: Settings) -> Figure:
             problem = Problem(settings.counts, (settings.decay,) * depth, settings.decay)
             theory = np.diag(getattr(Optimum.of(problem), gram))
             found = np.diag(measured["frames"]["imbalanced"][str(depth)][gram])
-            axis.plot(counts[order], theory[order], "-", color=COLOURS[depth])
-            axis.plot(counts, found, "o", color=COLOURS[depth], label=f"M = {depth}")
+            colour, label = COLOURS[depth], f"M = {depth}"
+            axis.plot(counts[order], theory[order], "-", color=colour, label=label)
+            axis.plot(counts, found, "o", color=colour, label=f"{label}, found")
         axis.set_title(f"squared length, {title}")
         axis.set_xlabel("points of the class")
         axis.set_ylim(bottom=0)
-    _legend(figure, axes[0])
+    name_ends(figure, DEPTH_NAMES)
     return figure
 
 
@@ -84,7 +88,7 @@ def hysteresis(measured: dict) -> Figure:
     axis.minorticks_off()
     axis.set_xlabel("points of the class / threshold")
     axis.set_ylabel("logit of the own class")
-    _legend(figure, axis)
+    name_ends(figure, DEPTH_NAMES)
     return figure
 
 
@@ -100,7 +104,7 @@ def starts(measured: dict) -> Figure:
     axis.set_xlabel("scale of the start")
     axis.set_ylabel("share that reach the minimum")
     axis.set_ylim(-0.05, 1.1)
-    _legend(figure, axis)
+    name_ends(figure, DEPTH_NAMES)
     return figure
 
 
@@ -126,12 +130,12 @@ def entropy(measured: dict) -> Figure:
     for depth, of in found["descent"].items():
         colour = COLOURS[int(depth)]
         spectrum = of["spectrum"][:9]
-        right.plot(range(1, 10), spectrum, "-o", color=colour)
-        right.annotate(f"M = {depth}", (9, spectrum[-1]), ha="right", va="bottom", color=colour)
+        right.plot(range(1, 10), spectrum, "-o", color=colour, label=f"M = {depth}")
     right.set_title("spectrum found, K = 10")
     right.set_xlabel("number of the singular value")
     right.set_ylim(-0.05, 1.15)
-    _legend(figure, left)
+    pairs = {name: name.replace(", ", "\n") for name in map(Line2D.get_label, left.lines[:-1])}
+    name_ends(figure, DEPTH_NAMES | pairs)
     return figure
 
 
@@ -163,13 +167,13 @@ def digits(measured: dict) -> Figure:
     right.set_title("accuracy of a class")
     right.set_xlabel("its training points")
     right.set_ylim(-0.03, 1.03)
-    _legend(figure, right)
+    handles = [
+        Line2D([], [], color=GREY, linestyle=line, label=name)
+        for name, line in (("test points", "-"), ("under PGD", "--"))
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    name_ends(figure, {f"M = {depth}, test": f"M = {depth}" for depth in found["depths"]})
     return figure
-
-
-def _legend(figure: Figure, axis) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 4))
 
 
 def touchable(settings: Settings) -> Table:

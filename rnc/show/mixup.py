@@ -15,6 +15,7 @@ from rnc.neighbours.mixup.claims import classes_of, predicted
 from rnc.neighbours.mixup.experiments import NETWORKS
 from rnc.neighbours.mixup.geometry import LAMBDAS, TRIANGLE
 from rnc.neighbours.mixup.scales import judged
+from rnc.show.ends import name_ends
 from rnc.show.plots import GREY, banded, styled
 from rnc.study.findings.finding import span
 from rnc.study.methods import METHODS
@@ -64,7 +65,8 @@ def lines(measured: dict) -> Figure:
         axis.set_title(title)
         axis.set_xlabel("λ")
         axis.set_ylim(bottom=min(0, axis.get_ylim()[0]))
-    _legend(figure, axes[0], 3)
+    names = ("theory", "chord", *TITLES.values())
+    name_ends(figure, {name: name.replace(", ", ",\n") for name in names})
     return figure
 
 
@@ -124,7 +126,8 @@ def radii(measured: dict) -> Figure:
         axis.minorticks_off()
         axis.set_xlabel("ε (1/255)")
         axis.set_ylim(-0.03, 1.03 if measure != "leap_seen" else None)
-    _legend(figure, axes[0], 4)
+    handles, labels = axes[0].get_legend_handles_labels()  # too long for the ends of three abreast
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
     return figure
 
 
@@ -240,8 +243,3 @@ def _bare(axis: Axes) -> None:
     axis.grid(visible=False)
     for side in axis.spines.values():
         side.set_visible(False)
-
-
-def _legend(figure: Figure, axis: Axes, columns: int) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns)

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from rnc.neighbours.perturbation import network, theory
 from rnc.neighbours.perturbation.claims import NAMES
 from rnc.neighbours.perturbation.experiments import Settings
+from rnc.show.ends import name_ends
 from rnc.show.plots import GREY, PALETTE, banded, styled
 from rnc.study.methods import AT, ST
 
@@ -139,32 +140,27 @@ def depth(measured: dict) -> Figure:
     for axis, (measure, title) in zip(axes.flat, TRACES.items(), strict=True):
         for method, points, colour, line in shown:
             rows = np.array([found[method][points][measure] for found in measured["digits"]])
-            banded(axis, layers, rows, colour, linestyle=line, marker="o")
+            style = {"linestyle": line, "marker": "o", "label": f"{method}, {NAMES[points]}"}
+            banded(axis, layers, rows, colour, **style)
         axis.set_title(title)
         if measure in ("share", "within"):
             axis.set_ylim(bottom=0)
         else:
             axis.set_yscale("log")
         if measure == "share":
-            axis.axhline((network.CLASSES - 1) / network.WIDTH, color=GREY, linewidth=1)
-            axis.annotate(
-                "isotropic",
-                (0, (network.CLASSES - 1) / network.WIDTH),
-                xytext=(0, 3),
-                textcoords="offset points",
-                color=GREY,
-                fontsize=8.5,
-            )
+            isotropic = (network.CLASSES - 1) / network.WIDTH
+            axis.axhline(isotropic, color=GREY, linewidth=1, label="isotropic")
     for axis in axes[1]:
         axis.set_xticks(layers, ["in", *map(str, layers[1:])])
         axis.set_xlabel("block")
     handles = [
-        Line2D(
-            [], [], color=colour, linestyle=line, marker="o", label=f"{method}, {NAMES[points]}"
-        )
-        for method, points, colour, line in KINDS
-    ] + [Line2D([], [], color=GREY, linestyle=":", marker="o", label="before training")]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+        Line2D([], [], color=GREY, linestyle=line, marker="o", label=NAMES[points])
+        for _, points, _, line in KINDS[:2]
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    names = {f"{method}, {NAMES['clean']}": method for method, *_ in KINDS}
+    names[f"start, {NAMES['clean']}"] = "before\ntraining"
+    name_ends(figure, names | {"isotropic": "isotropic"})
     return figure
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from rnc.show import vector
+from rnc.show.ends import name_ends
 from rnc.study.findings.series import Series, drifts, judged_series
 from rnc.study.methods import METHODS
 from rnc.study.paper import curves
@@ -39,6 +40,7 @@ KINDS = {  # name, line style, marker
 CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 PALETTE = (*CLASS_COLOURS, "#0072B2", "#D55E00", "#F0E442", "#000000")  # Okabe and Ito
 GREY = "#777777"
+VERTICES = "between vertices of a simplex"  # the line at their angle
 OUTSIDE = "#b5b5b5"  # points that are sorted into a class that is not drawn
 MEASURES = {  # title, logarithmic
     "accuracy": ("Accuracy", False),
@@ -49,7 +51,7 @@ MEASURES = {  # title, logarithmic
     "nc2_angles": ("NC2: equiangularity, means", False),
     "nc2_angles_w": ("NC2: equiangularity, classifier", False),
     "nc3": ("NC3: self-duality", False),
-    "nc4": ("NC4: NCC disagrees with the network", False),
+    "nc4": ("NC4: NCC disagreement", False),
     "ncc_accuracy": ("NCC accuracy", False),
     "within": ("Variance within classes, Tr Σ_W", True),
     "kl": ("KL(clean ‖ attacked)", True),
@@ -144,7 +146,7 @@ def training_curves(
         else:
             axis.set_ylim(bottom=0)
         _collapsed(axis, measure, next(iter(records.values()))[0].num_classes)
-    _legend(figure, records, kinds)
+    _named(figure, records, kinds)
     return figure
 
 
@@ -156,12 +158,12 @@ def angles_along_training(records: Records, names: dict[str, str]) -> Figure:
     for axis, (name, title) in zip(axes, names.items(), strict=True):
         for method, seeds in records.items():
             _line(axis, seeds[0].epochs, [record.angles(name) for record in seeds], method)
-            _vertex_line(axis, seeds[0].vertex_angle)
+        _vertex_line(axis, seeds[0].vertex_angle)
         axis.set_title(title)
         axis.set_ylabel("angle (rad)")
         axis.set_ylim(bottom=0)
         _epochs(axis)
-    _legend(figure, records)
+    _named(figure, records, ["clean"])
     return figure
 
 
@@ -252,6 +254,7 @@ def landing(record: Record) -> Figure:
     axes[2].set_xlabel("class")
     for axis in axes:
         axis.grid(axis="x", visible=False)
+    name_ends(figure, {VERTICES: "between\nvertices"})
     return figure
 
 
@@ -294,11 +297,7 @@ def leap_over_radii(records: Records) -> Figure:
             axis.set_yscale("log")
         else:
             axis.set_ylim(bottom=0)
-    shown = [
-        Line2D([], [], color=_colour(title), linestyle="--", marker="^", label=title),
-        Line2D([], [], color=GREY, linestyle=":", marker="s", label="scatter in the span"),
-    ]
-    figure.legend(handles=shown, loc="outside upper center", ncols=2)
+    name_ends(figure, {_label(title, "pgd"): title, _label(title, "gauss"): "scatter"})
     return figure
 
 
@@ -312,17 +311,13 @@ def without_learning(records: Records) -> Figure:
     pixels = [record["baselines"]["pixels"]["pgd"] for record in seeds]
     trained = [record.layer_curve("pgd", "ncc_accuracy") for record in seeds]
     _line(axis, range(len(names)), trained, title, "pgd")
-    axis.plot(range(len(names)), np.mean(before, 0), ":s", color=GREY)
-    axis.axhline(np.mean(pixels), color=GREY, linewidth=1)
+    axis.plot(range(len(names)), np.mean(before, 0), ":s", color=GREY, label="before training")
+    axis.plot(range(len(names)), [np.mean(pixels)] * len(names), color=GREY, label="pixels")
     _layer_names(axis, names)
     axis.set_ylabel("NCC accuracy under PGD")
     axis.set_ylim(-0.03, 1.03)
-    shown = [
-        Line2D([], [], color=_colour(title), linestyle="--", marker="^", label=title),
-        Line2D([], [], color=GREY, linestyle=":", marker="s", label="before training"),
-        Line2D([], [], color=GREY, linewidth=1, label="pixels"),
-    ]
-    figure.legend(handles=shown, loc="outside upper center", ncols=3)
+    own = {_label(title, "pgd"): title}
+    name_ends(figure, own | {name: name for name in ("before training", "pixels")})
     return figure
 
 
@@ -346,7 +341,7 @@ def eps_sweep(records: Records) -> Figure:
             axis.set_yscale("log")
         else:
             axis.set_ylim(bottom=0)
-    _legend(figure, records)
+    _named(figure, records, ["clean"])
     return figure
 
 
@@ -368,7 +363,7 @@ def layers(networks: dict[str, list[Record] | list[Survey]]) -> Figure:
             axis.set_yscale("log")
         else:
             axis.set_ylim(bottom=0)
-    _legend(figure, networks, ("clean", "pgd"))
+    _named(figure, networks, ("clean", "pgd"))
     return figure
 
 
@@ -393,7 +388,7 @@ def adaptive_layers(records: Records, stronger: Records) -> Figure:
         _layer_names(axis, names)
         axis.set_ylabel("NCC accuracy")
         axis.set_ylim(-0.03, 1.03)
-    _legend(figure, {}, ("clean", "pgd", "adaptive"))
+    _key(figure, ("clean", "pgd", "adaptive"))
     return figure
 
 
@@ -415,10 +410,13 @@ def against_loss(records: Records) -> Figure:
                 axis.plot(loss[-1], values[-1], "o", color=_colour(method))
         axis.set_xscale("log")
         axis.set_yscale("log")
+        log_ticks(axis, "x")
+        log_ticks(axis, "y")
         axis.invert_xaxis()
         axis.set_title(name)
     figure.supxlabel("cross-entropy on attacked points, falling to the right", fontsize=8.5)
-    _legend(figure, records)
+    handles = [Line2D([], [], color=_colour(title), label=title) for title in records]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return figure
 
 
@@ -443,11 +441,8 @@ def without_robustness(records: Records) -> Figure:
             axis.set_yscale("log")
         else:
             axis.set_ylim(bottom=0)
-    shown = [
-        Line2D([], [], color=_colour(method), linestyle=line, marker=marker, label=label)
-        for label, line, marker in (("training points", "-", "o"), ("test points", ":", "s"))
-    ]
-    figure.legend(handles=shown, loc="outside upper center", ncols=2)
+    names = {_label(method, "clean"): "training", _label(method, "gauss"): "test"}
+    name_ends(figure, names, marked=True)
     return figure
 
 
@@ -471,7 +466,8 @@ def early_layers(records: Records) -> Figure:
     axis.set_xlabel(f"ε (1/255), {NORM_SYMBOLS[seeds[0].evaluation.attack.norm]}")
     axis.set_ylabel("NCC accuracy, attacked itself")
     axis.set_ylim(-0.03, 1.03)
-    figure.legend(loc="outside upper center", ncols=2)
+    names = {label: label.replace(" before", "\nbefore") for label, *_ in shown.values()}
+    name_ends(figure, names, marked=True)
     return figure
 
 
@@ -489,7 +485,8 @@ def over_setting(series: Series, name: str, measures: Iterable[str] = ("nc1",)) 
                 for value, records in series.items()
                 if title in records
             }
-            axis.plot(list(ends), [np.mean(v) for v in ends.values()], color=_colour(title))
+            means = [np.mean(dots) for dots in ends.values()]
+            axis.plot(list(ends), means, color=_colour(title), label=title)
             for value, dots in ends.items():
                 axis.plot([value] * len(dots), dots, "o", color=_colour(title))
         axis.set_title(MEASURES[measure][0])
@@ -497,7 +494,7 @@ def over_setting(series: Series, name: str, measures: Iterable[str] = ("nc1",)) 
         axis.set_xticks(list(series), [f"{value:g}" for value in series])
         axis.margins(y=0.15)
         axis.set_ylim(bottom=0)
-    _legend(figure, titles)
+    name_ends(figure, {title: title for title in titles})
     return figure
 
 
@@ -582,9 +579,7 @@ def beside_paper(scales: dict[str, Records]) -> Figure:
             axis.axvline(curve.value, color=GREY)
         if curve.measure == "nc1":
             axis.set_xscale("log")
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-            axis.xaxis.set_major_formatter("{x:g}")
-            axis.minorticks_off()
+            log_ticks(axis, "x")
         else:
             axis.set_xlim(left=0)
         source = f"figure {curve.figure}; paper: {curve.reported}"
@@ -608,8 +603,8 @@ def _line(
     colour: str | None = None,
 ) -> None:
     """`banded`, in the styles of a method and a perturbation."""
-    name, line, marker = KINDS[kind]
-    style = {"linestyle": line, "marker": marker, "label": f"{method}, {name}"}
+    _, line, marker = KINDS[kind]
+    style = {"linestyle": line, "marker": marker, "label": _label(method, kind)}
     banded(axis, x, np.array(rows, float), colour or _colour(method), **style)
 
 
@@ -641,7 +636,8 @@ def _layer_names(axis: Axes, names: list[str]) -> None:
 
 def _epochs(axis: Axes) -> None:
     axis.set_xscale("symlog", linthresh=1)
-    ticks = [0, 1, 3, 10, 30, 100, 300]
+    axis.set_xlim(left=-0.2)
+    ticks = [0, 1, 10, 100]
     last = axis.get_lines()[0].get_xdata()[-1]
     axis.set_xticks([t for t in ticks if t <= last], [str(t) for t in ticks if t <= last])
     axis.minorticks_off()
@@ -665,26 +661,42 @@ def _collapsed(axis: Axes, measure: str, num_classes: int) -> None:
 
 
 def _vertex_line(axis: Axes, angle: float) -> None:
-    axis.axhline(angle, color=GREY, linestyle=":")
-    axis.annotate(
-        "angle between vertices",
-        (0.01, angle),
-        xycoords=("axes fraction", "data"),
-        ha="left",
-        va="bottom",
-        fontsize=8.5,
-        color=GREY,
-    )
+    axis.axhline(angle, color=GREY, linestyle=":", label=VERTICES)
 
 
-def _legend(figure: Figure, titles: Iterable[str], kinds: Iterable[str] = ()) -> None:
-    handles = [Line2D([], [], color=_colour(m), linewidth=3, label=m) for m in titles]
-    for kind in kinds:
-        name, line, marker = KINDS[kind]
-        handles.append(
-            Line2D([], [], color=GREY, linestyle=line, marker=marker, markersize=3.5, label=name)
-        )
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 4))
+def log_ticks(axis: Axes, name: str) -> None:
+    """Ticks of the logarithmic axis "x" or "y" as plain numbers, few enough to stand apart."""
+    low, high = sorted(getattr(axis, f"get_{name}lim")())
+    of = getattr(axis, f"{name}axis")
+    of.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 10 * low else (1, 3)))
+    of.set_major_formatter("{x:g}")
+    of.set_minor_formatter(NullFormatter())
+
+
+def _named(figure: Figure, titles: Iterable[str], kinds: Iterable[str]) -> None:
+    """Names lines of `_line` at their ends: by perturbation where there is one method, else by
+    method; then a key above says what the line styles of several perturbations are."""
+    titles, kinds = tuple(titles), tuple(kinds)
+    if len(titles) == 1 and len(kinds) > 1:
+        names = {_label(titles[0], k): KINDS[k][0].removeprefix("Gaussian ") for k in kinds}
+        name_ends(figure, names, marked=True)
+        return
+    if len(kinds) > 1:
+        _key(figure, kinds)
+    names = {_label(title, kinds[0]): title.replace(" (", "\n(") for title in titles}
+    name_ends(figure, names | {VERTICES: "between\nvertices"})
+
+
+def _key(figure: Figure, kinds: Iterable[str]) -> None:
+    handles = [
+        Line2D([], [], color=GREY, linestyle=line, marker=marker, label=name)
+        for name, line, marker in (KINDS[kind] for kind in kinds)
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+
+def _label(method: str, kind: str) -> str:
+    return f"{method}, {KINDS[kind][0]}"
 
 
 def _tetrahedron(

@@ -11,6 +11,7 @@ from rnc.neighbours.posterior_collapse import sheets
 from rnc.neighbours.posterior_collapse.attacks import TITLES
 from rnc.neighbours.posterior_collapse.experiments import DRAWN
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
+from rnc.show.ends import name_ends
 from rnc.show.plots import GREY, PALETTE, banded, styled
 
 COLOURS = {  # PCA- and descent to 0 are one attack but for their name
@@ -134,12 +135,8 @@ def geometry(measured: dict) -> Figure:
             axis.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
             axis.minorticks_off()
         if measure != "between":
-            axis.axhline(floor[measure], color=GREY, linestyle=":")
-            axis.annotate(
-                "noise alone", (0, floor[measure]), color=GREY, fontsize=8.5, va="bottom"
-            )
-    _name(axes[0], measured, "gauss", "between", over_clean=True)
-    _name(axes[0], measured, "pca_minus", "between", over_clean=True)
+            axis.axhline(floor[measure], color=GREY, linestyle=":", label="noise alone")
+    name_ends(figure, {title: title for title in (*TITLES.values(), "noise alone")})
     return figure
 
 
@@ -153,7 +150,6 @@ def reconstructions(measured: dict) -> Figure:
     left, middle, right = axes
     for name in ("gauss", "pca_plus", "pca_minus"):
         _swept(left, measured, name, "psnr")
-        _name(left, measured, name, "psnr")
     left.set_xlabel("ε (1/255)")
     left.set_title("reconstructions: PSNR (dB)")
     names = list(TITLES)
@@ -167,6 +163,7 @@ def reconstructions(measured: dict) -> Figure:
     right.set_title("still its class")
     right.set_yticklabels([])
     right.set_xlim(-0.05, 1.05)
+    name_ends(figure, {title: title for title in TITLES.values()})
     return figure
 
 
@@ -249,13 +246,6 @@ def _values(measured: dict, name: str, measure: str, over_clean: bool = False) -
 
 def _swept(axis: Axes, measured: dict, name: str, measure: str, over_clean=False) -> None:
     values = _values(measured, name, measure, over_clean)
-    banded(axis, measured["radii"][0]["radii"], values, COLOURS[name], 0.15, marker="o")
+    style = {"marker": "o", "label": TITLES[name]}
+    banded(axis, measured["radii"][0]["radii"], values, COLOURS[name], 0.15, **style)
     axis.set_xticks([0, 8, 16, 32])
-
-
-def _name(axis: Axes, measured: dict, name: str, measure: str, over_clean=False) -> None:
-    """The name of a line, beyond its end."""
-    end = _values(measured, name, measure, over_clean).mean(0)[-1]
-    last = measured["radii"][0]["radii"][-1]
-    axis.annotate(f" {TITLES[name]}", (last, end), va="center", color=COLOURS[name])
-    axis.set_xlim(right=1.4 * last)

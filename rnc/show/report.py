@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from rnc.show import plots
-from rnc.show.plots import GREY, KINDS, OTHER, styled
+from rnc.show.ends import name_ends
+from rnc.show.plots import GREY, KINDS, OTHER, VERTICES, log_ticks, styled
 from rnc.show.tables import Table, table
 from rnc.study.reports import MEASURES, POINTS, Measure, Report
 
@@ -80,16 +80,13 @@ def landing(one: Report) -> Figure:
     axis.bar(range(one.k), angles, color=OTHER)
     for number in np.flatnonzero(np.isnan(angles)):
         axis.annotate("none", (number, 0), ha="center", va="bottom", fontsize=8.5, color=GREY)
-    axis.axhline(vertices, color=GREY, linestyle=":")
-    axis.annotate(
-        "angle between vertices", (0.99, vertices), xycoords=("axes fraction", "data"),
-        ha="right", va="bottom", fontsize=8.5, color=GREY,
-    )  # fmt: skip
+    axis.axhline(vertices, color=GREY, linestyle=":", label=VERTICES)
     axis.set_ylim(0, vertices * 1.15)
     axis.set_ylabel("angle to the vertex (rad)")
     names = one.about["class_names"]
     axis.set_xticks(range(one.k), names, rotation=60 if max(map(len, names)) > 3 else 0)
     axis.set_xlabel("taken for class")
+    name_ends(figure, {VERTICES: "between\nvertices"})
     return figure
 
 
@@ -138,7 +135,4 @@ def _scores(axis: plt.Axes, measure: Measure, reports: list[Report], own: int) -
     low = min(axis.get_xlim()[0], measure.bound / 2)
     axis.axvspan(low, measure.bound, color="#009E73", alpha=0.12, linewidth=0)
     axis.set_xlim(left=low)
-    within_a_decade = axis.get_xlim()[1] < 10 * low
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if within_a_decade else (1, 3)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    log_ticks(axis, "x")
