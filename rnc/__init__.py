@@ -1,8 +1,9 @@
-"""Robustness and neural collapse: the package behind the book, and for your own networks.
+"""Robustness and neural collapse: the package behind the book, and for your own networks::
 
-from rnc import measure, survey
-measure([(features, labels)], num_classes=10, weight=model.fc.weight).nc1
-survey(model, images, labels, ["layer1", "layer4", "avgpool"], model.fc.weight).save("table.csv")
+    from rnc import measure, survey
+    measure([(features, labels)], num_classes=10, weight=model.fc.weight).nc1
+    found = survey(model, images, labels, ["layer1", "layer4", "avgpool"], model.fc.weight)
+    found.save("table.csv")
 """
 
 from rnc.attacks import gaussian, margin, pgd, trades_perturbation
