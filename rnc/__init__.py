@@ -1,4 +1,6 @@
-"""Robustness and neural collapse: the package behind the book, and for your own networks::
+"""Robustness and neural collapse: the package behind the book, and for your own networks.
+
+Features in a stream, and a whole network::
 
     from rnc import measure, survey
     measure([(features, labels)], num_classes=10, weight=model.fc.weight).nc1

@@ -63,7 +63,7 @@ def records():
                     "values": {
                         "end": {"pgd": {"accuracy": one.end("pgd", "accuracy")}},
                         "layers": {"ncc_accuracy": [0.2, 0.1, 0.0, 0.0]},
-                        "leaping": {"targeted_success": 0.8},
+                        "leaping": leaping | {"targeted_success": 0.8},
                     }
                 },
             }
@@ -184,6 +184,10 @@ OUTCOMES = {
         "little",
         {"much": [("AT", ("stronger", "end", "pgd"), {"accuracy": 0.5})]},
     ),
+    "at_collapses_under_longer": (
+        "holds",
+        {"other": [("AT", ("stronger", "end", "pgd", "nc1"), 5.0)]},
+    ),
     "longer_targets": (
         "more",
         {"same": [("ST", ("stronger", "leaping", "targeted_success"), 0.6)]},
@@ -204,14 +208,8 @@ OUTCOMES = {
         },
     ),
     "outputs_move": ("more", {"less": [("AT", (END, "pgd", "kl", -1), 2.0)]}),
-    "at_equal_loss": (
-        "both",
-        {
-            "method": [(FROZEN, (END, "pgd", "nc1", -1), 4.0)],
-            "batchnorm": [("TRADES", (END, "pgd", "nc1", -1), 0.8)],
-            "neither": [(t, (END, "pgd", "nc1", -1), 0.8) for t in ("TRADES", FROZEN)],
-        },
-    ),
+    "trades_at_equal_loss": ("more", {"less": [("TRADES", (END, "pgd", "nc1", -1), 0.9)]}),
+    "freezing_at_equal_loss": ("more", {"less": [(FROZEN, (END, "pgd", "nc1", -1), 4.0)]}),
     "at_frozen_learns": (
         "learns",
         {"idle": [("AT (frozen BN)", ("history", "loss"), [2.31] * 20)]},
@@ -322,7 +320,7 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     assert "partly (1 seed); missed at 1 of 1: AT, attacked points: NC3 ≤ 0.2, " in line("C7")
     put(records["AT"][0], ("history", "loss"), [2.0] * 20)
     assert line("C7").endswith(
-        "not applicable (1 seed); not so is AT: loss / loss of guessing ≤ 0.01."
+        "not applicable (1 seed); not met: AT: loss / loss of guessing ≤ 0.01."
     )
     del records["AT"]
     assert line("C7") == "- **AT collapses, attacked or not** (C7): not measured."
@@ -335,7 +333,6 @@ def weights(nc1, logits):
         one = record("trades", GOOD, GOOD)
         put(one, (END, "pgd", "nc1", -1), nc1[number])
         put(one, (END, "pgd", "logit_norm"), [1.0, logits[number]])
-        put(one, (END, "pgd", "kl"), [0.0, 0.1])
         series[beta] = {"TRADES": [one]}
     return series
 
@@ -343,17 +340,21 @@ def weights(nc1, logits):
 @pytest.mark.parametrize(
     ("nc1", "logits", "sentence"),
     [
-        ([1, 2, 3], [9, 8, 7], "shorter are the logits and the further is the network"),
-        ([1, 3, 2], [9, 8, 7], "not so the distance from collapse"),
-        ([1, 2, 3], [9, 8, 8.5], "not so the length of the logits"),
-        ([1, 1.1, 1.2], [9, 8.9, 8.8], "Neither distance from collapse nor length"),
+        ([1, 2, 3], [9, 8, 7], "weight NC1 and length of the logits go the way from collapse"),
+        ([1, 3, 2], [9, 8, 7], "weight length of the logits goes the way from collapse"),
+        ([1, 2, 3], [9, 8, 8.5], "weight NC1 goes the way from collapse"),
+        ([1, 1.1, 1.2], [9, 8.9, 8.8], "weight none of these goes the way from collapse"),
     ],
 )
 def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sentence):
     said = over_weights(weights(nc1, logits))
     assert sentence in said
-    assert f"NC1 ends at {', '.join(f'{v:.3g}' for v in nc1)}, the length" in said
-    assert "for a weight β of 1, 3, 6 (1 seed)" in said
+    assert f"1, 3, 6 (1 seed): NC1 {', '.join(f'{v:.3g}' for v in nc1)}; angles of NC2" in said
+    assert "and seed" not in said
+    assert said.endswith(" of that of guessing: all have converged.")
+    slow = weights(nc1, logits)
+    put(slow[6]["TRADES"][0], ("history", "loss"), [0.5] * 20)
+    assert over_weights(slow).endswith("a matter of how fast they learn.")
 
 
 def test_what_more_seeds_of_one_weight_give_stands_beside_the_series():
@@ -361,7 +362,7 @@ def test_what_more_seeds_of_one_weight_give_stands_beside_the_series():
     (other,) = weights([1, 2, 5], [9, 8, 7])[6]["TRADES"]
     other = replace(other, training=replace(other.training, seed=9))
     series[6]["TRADES"].append(other)
-    assert "(1 seed). Over 2 seeds NC1 is 3.0–5.0 at β = 6. The more" in over_weights(series)
+    assert ". Over 2 seeds NC1 is 3.0–5.0 at β = 6. With the weight" in over_weights(series)
 
 
 def test_a_series_of_one_value_says_nothing():

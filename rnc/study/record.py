@@ -163,6 +163,11 @@ class Record:
         """Loss or accuracy of each epoch of the training."""
         return numbers(self.trained["history"][name])
 
+    def last_tenth(self, name: str) -> float:
+        """Mean loss or accuracy over the last tenth of the epochs."""
+        curve = self.history(name)
+        return float(curve[-max(1, len(curve) // 10) :].mean())
+
     @property
     def measuring_seconds(self) -> float:
         """Wall time of what every record holds; of what was measured together one notes it."""
@@ -192,7 +197,7 @@ class Record:
             replaced["changed"] = stronger["changed"]
         if "baselines" in self.measured:  # nobody attacked those layers themselves
             layers = self["baselines"]["layers"]
-            unknown = layers | {"pgd": [None] * len(layers["names"])}
+            unknown = layers | {"pgd": [None] * len(layers["pgd"])}
             replaced["baselines"] = self["baselines"] | {"layers": unknown}
         for name, values in replaced.items():
             measured[name] = self.measured.get(name, {"environment": {}}) | {"values": values}

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from rnc.study.claims import Seed
-from rnc.study.findings.finding import MORE, Outcome, end_values, finding, span
+from rnc.study.claims import HOLDS, Seed
+from rnc.study.findings.finding import (
+    MORE,
+    Outcome,
+    end_values,
+    finding,
+    span,
+    spreads,
+    verdict_of,
+)
 from rnc.study.methods import AT, AT_FROZEN, ST, TRADES, TRADES_FROZEN, Method
 from rnc.study.record import Record
 
@@ -56,6 +64,22 @@ def stronger_finds(seeds: list[Seed]) -> Outcome:
 
 
 @finding(
+    AT,
+    holds="""Under a longer attack of the same radius NC1/(K−1) of attacked points of AT ends at
+        {nc1}, and all tests of C7 are met still.""",
+    other="""Under a longer attack of the same radius NC1/(K−1) of attacked points of AT ends at
+        {nc1}, and C7 comes to: {verdict}.""",
+)
+def at_collapses_under_longer(seeds: list[Seed]) -> Outcome:
+    longer = [{AT.title: seed[AT.title].under_stronger()} for seed in seeds]
+    verdict = verdict_of(longer, "C7")
+    return HOLDS if verdict.verdict == HOLDS else "other", {
+        "nc1": span(spreads(longer, AT, "pgd"), ".3f"),
+        "verdict": verdict.verdict,
+    }
+
+
+@finding(
     ST,
     more="""Of targeted attacks on ST {before} arrive, and {after} with the longer ones.""",
     same="""Of targeted attacks on ST {before} arrive, and no more with the longer ones.""",
@@ -76,11 +100,11 @@ def longer_targets(seeds: list[Seed]) -> Outcome:
     sound="""The attack is not what fails: at {radius}/255 it leaves at most {last} of the points
         of any network, {count} random starts take at most {starts} points of accuracy more than
         one does, and perturbations that were made for ST leave {transfer} where its own leave
-        {own}.""",
+        {own}{idle}.""",
     unsound="""Not every check of the attack is passed: at {radius}/255 it leaves up to {last} of
         the points of a network, {count} random starts take up to {starts} points of accuracy
         more than one does, and perturbations that were made for ST leave {transfer} where its own
-        leave {own}.""",
+        leave {own}{idle}.""",
 )
 def attack_is_sound(seeds: list[Seed]) -> Outcome:
     records = [s[method.title] for s in seeds for method in (AT, TRADES, TRADES_FROZEN)]
@@ -93,20 +117,23 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
     sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
     return "sound" if sound else "unsound", {
         "radius": f"{found[0]['radii'][-1]:g}",
-        "last": f"{last.max():.0%}",
+        "last": f"{last.max():.1%}",
         "count": str(starts.shape[1]),
         "starts": f"{taken.max():.1f}",
         "transfer": span(transfer, ".0%"),
         "own": span(own, ".0%"),
+        "idle": ", so little that the last of these can show nothing" * bool(own.min() >= 0.99),
     }
 
 
 @finding(
     AT,
-    agrees="""On {points} points of each kind AutoAttack leaves, and in brackets PGD: {left}. It
-        takes at most five points more.""",
-    differs="""On {points} points of each kind AutoAttack leaves, and in brackets PGD: {left}. PGD
-        had not found all.""",
+    agrees="""On the first {points} points of each kind, as many of each class, AutoAttack leaves,
+        and in brackets PGD there and on all points: {left}. It takes at most {most} of {points}
+        points more than PGD ({which}).""",
+    differs="""On the first {points} points of each kind, as many of each class, AutoAttack leaves,
+        and in brackets PGD there and on all points: {left}. It takes up to {most} of {points}
+        points more than PGD ({which}): PGD had not found all.""",
 )
 def autoattack_finds(seeds: list[Seed]) -> Outcome:
     points, taken, left = seeds[0][AT.title]["autoattack"]["train"]["points"], [], []
@@ -119,11 +146,24 @@ def autoattack_finds(seeds: list[Seed]) -> Outcome:
                 np.array([attacked[kind][attack] for attacked in found])
                 for attack in ("pgd", "autoattack")
             )
+            all_points = [
+                record.end("pgd", "accuracy") if kind == "train" else record.test("pgd")
+                for record in records
+                if "autoattack" in record.measured
+            ]
             taken += list(pgd - auto)
-            said.append(f"{span(auto, '.0%')} of the {name} points ({span(pgd, '.0%')})")
+            said.append(
+                f"{span(auto, '.0%')} of the {name} points "
+                f"({span(pgd, '.0%')}; {span(all_points, '.0%')})"
+            )
         left += [f"of {method.title} {' and '.join(said)}"] * bool(found)
     outcome = "agrees" if max(taken) <= 0.05 + 1e-9 else "differs"
-    return outcome, {"points": str(points), "left": "; ".join(left)}
+    return outcome, {
+        "points": str(points),
+        "left": "; ".join(left),
+        "most": f"{max(0, round(points * max(taken)))}",
+        "which": ", ".join(f"seed {seed[AT.title].training.seed}" for seed in seeds),
+    }
 
 
 # Leap or scatter, over radii -----------------------------------------------------------------
@@ -186,35 +226,45 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
 @finding(
     AT,
     TRADES,
-    TRADES_FROZEN,
-    both="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES has
-        {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES as
-        published: here both keep a network from collapse.""",
-    method="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES has
-        {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES as
-        published: here TRADES, not BatchNorm, is what keeps a network from collapse.""",
-    batchnorm="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES
-        has {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES
-        as published: here BatchNorm, not TRADES, is what keeps a network from collapse.""",
-    neither="""Where they fit their attacked points equally well (cross-entropy {loss}), TRADES has
-        {method} times the NC1 of AT, and with BatchNorm frozen {frozen} times that of TRADES as
-        published: at equal fit neither clearly keeps a network from collapse.""",
+    more="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
+        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3: it
+        goes with less collapse at equal fit too.""",
+    less="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
+        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3: not
+        more by a quarter in NC1 at every seed.""",
 )
-def at_equal_loss(seeds: list[Seed]) -> Outcome:
-    reached, method, frozen = [], [], []
+def trades_at_equal_loss(seeds: list[Seed]) -> Outcome:
+    return _at_equal_loss(seeds, TRADES, AT)
+
+
+@finding(
+    TRADES,
+    TRADES_FROZEN,
+    more="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the frozen
+        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3: it
+        goes with less collapse at equal fit too.""",
+    less="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the frozen
+        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3: not
+        more by a quarter in NC1 at every seed.""",
+)
+def freezing_at_equal_loss(seeds: list[Seed]) -> Outcome:
+    return _at_equal_loss(seeds, TRADES_FROZEN, TRADES)
+
+
+def _at_equal_loss(seeds: list[Seed], method: Method, beside: Method) -> Outcome:
+    reached, ratios = [], {"nc1": [], "nc2_angles": [], "nc3": []}
     for seed in seeds:
-        records = [seed[m.title] for m in (AT, TRADES, TRADES_FROZEN)]
+        records = [seed[m.title] for m in (method, beside)]
         loss = max(record.curve("pgd", "loss").min() for record in records)
-        at, trades, trades_frozen = (value_at_loss(record, "nc1", loss) for record in records)
         reached.append(loss)
-        method.append(trades / at)
-        frozen.append(trades_frozen / trades)
-    of_method, of_batchnorm = min(method) > MORE, min(frozen) > MORE
-    outcome = "both" if of_method and of_batchnorm else "method" if of_method else "neither"
-    return "batchnorm" if of_batchnorm and not of_method else outcome, {
+        for measure, found in ratios.items():
+            own, other = (value_at_loss(record, measure, loss) for record in records)
+            found.append(own / other)
+    return "more" if min(ratios["nc1"]) > MORE else "less", {
         "loss": span(reached),
-        "method": span(method),
-        "frozen": span(frozen),
+        "nc1": span(ratios["nc1"]),
+        "angles": span(ratios["nc2_angles"]),
+        "nc3": span(ratios["nc3"]),
     }
 
 
@@ -254,11 +304,11 @@ def value_at_loss(record: Record, measure: str, loss: float) -> float:
     AT,
     TRADES,
     turns="""TRADES comes closest to a simplex within its training and then moves away: on attacked
-        points the angles of NC2 are {low} off at best, after {epoch} epochs, and {end} at the end,
-        NC3 {low3} and {end3}. Its logits end {trades} long, those of AT {at}.""",
-    goes_on="""TRADES does not turn away from a simplex in both NC2 and NC3 by a quarter: on
-        attacked points the angles of NC2 are {low} off at best, after {epoch} epochs, and {end} at
-        the end, NC3 {low3} and {end3}. Its logits end {trades} long, those of AT {at}.""",
+        points the angles of NC2 end {end} off, and were {low} at their best; NC3 ends at {end3},
+        and was {low3}. Its logits end {trades} long, those of AT {at}.""",
+    goes_on="""TRADES does not turn away from a simplex by a quarter in both NC2 and NC3 at every
+        seed: on attacked points the angles of NC2 end {end} off, and were {low} at their best;
+        NC3 ends at {end3}, and was {low3}. Its logits end {trades} long, those of AT {at}.""",
 )
 def trades_turns(seeds: list[Seed]) -> Outcome:
     def lowest(measure: str) -> np.ndarray:
@@ -266,15 +316,12 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
 
     end, end3 = (end_values(seeds, TRADES, "pgd", name) for name in ("nc2_angles", "nc3"))
     low, low3 = lowest("nc2_angles"), lowest("nc3")
-    records = [seed[TRADES.title] for seed in seeds]
-    epochs = [r.epochs[int(r.curve("pgd", "nc2_angles").argmin())] for r in records]
     turns = (end > MORE * low).all() and (end3 > MORE * low3).all()
     return "turns" if turns else "goes_on", {
         "low": span(low),
         "end": span(end),
         "low3": span(low3),
         "end3": span(end3),
-        "epoch": span(epochs, ".0f"),
         "trades": span(end_values(seeds, TRADES, "pgd", "logit_norm")),
         "at": span(end_values(seeds, AT, "pgd", "logit_norm")),
     }
@@ -289,8 +336,8 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
         after {epoch} epochs, {best}, and {end} at the end; meanwhile NC1 on attacked training
         points falls from {before} to {after}. On attacked test points it is {test} at the end.""",
     together="""Accuracy on attacked test points is best after {epoch} epochs, {best}, and {end} at
-        the end; meanwhile NC1 on attacked training points goes from {before} to {after}. On
-        attacked test points it is {test} at the end.""",
+        the end, when NC1 on attacked training points is {after} and on attacked test points
+        {test}: at this length of training collapse does not go on where robustness has ended.""",
 )
 def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     records = [seed[AT.title] for seed in seeds]

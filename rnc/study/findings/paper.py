@@ -68,7 +68,7 @@ def st_collapses(seeds: list[Seed]) -> Outcome:
 @finding(
     ST,
     intact="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an attack
-        of the same size multiplies NC1 by {attack}. So collapse is not brittle as such.""",
+        of the same size multiplies NC1 by {attack}. So noise is not what disturbs it.""",
     brittle="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an
         attack of the same size multiplies NC1 by {attack}. Here noise alone disturbs collapse
         too.""",
@@ -190,10 +190,12 @@ def some_classes_are_preferred(seeds: list[Seed]) -> Outcome:
 
 @finding(
     ST,
-    arrive="""{share} of the targeted attacks arrive. Those that do are {angle} rad from the
-        target's vertex, and {more} rad further off than points that leap where they like.""",
-    near="""{share} of the targeted attacks arrive. Those that do are {angle} rad from the
-        target's vertex, no further off than points that leap where they like.""",
+    arrive="""{share} of the targeted attacks arrive. The means of those that do are {angle} rad
+        from the target's vertex (scatter: {null}), {more} rad further off than where points leap
+        as they like.""",
+    near="""{share} of the targeted attacks arrive. The means of those that do are {angle} rad from
+        the target's vertex (scatter: {null}), no further off than where points leap as they
+        like.""",
     few="""Only {share} of the targeted attacks arrive, too few to say where they stand.""",
 )
 def targets(seeds: list[Seed]) -> Outcome:
@@ -201,13 +203,14 @@ def targets(seeds: list[Seed]) -> Outcome:
     share = np.array([float(r.changed("targeted", "share")) for r in records])
     if share.min() < 0.1:
         return "few", {"share": span(share, ".0%")}
-    angle, leap = (
+    angle, leap, null = (
         np.array([mean(r.changed(group, "angle")) for r in records])
-        for group in ("targeted", "pgd")
+        for group in ("targeted", "pgd", "scatter_in_span")
     )
     return "arrive" if (angle > leap).all() else "near", {
         "share": span(share, ".0%"),
         "angle": span(angle),
+        "null": span(null),
         "more": span(angle - leap, ".1g"),
     }
 
@@ -259,15 +262,16 @@ def at_fits(seeds: list[Seed]) -> Outcome:
 @finding(
     AT,
     holds="""AT collapses on both kinds of points: all {tests} tests of C7 are met. NC1/(K−1)
-        ends at {clean} on clean and at {attacked} on attacked points.""",
+        ends at {clean} on clean and at {attacked} on attacked points, where {bound} is asked for.""",
     other="""Under AT, NC1/(K−1) ends at {clean} on clean and at {attacked} on attacked points;
         {met} of the {tests} tests of C7 are met at every seed.""",
 )
 def at_collapses(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C7")
     return HOLDS if verdict.verdict == HOLDS else "other", tests_met(verdict) | {
-        "clean": span(spreads(seeds, AT, "clean")),
-        "attacked": span(spreads(seeds, AT, "pgd")),
+        "bound": f"{verdict.claim.conditions[0].bound:g}",
+        "clean": span(spreads(seeds, AT, "clean"), ".3f"),
+        "attacked": span(spreads(seeds, AT, "pgd"), ".3f"),
     }
 
 
@@ -432,11 +436,12 @@ def depth(seeds: list[Seed]) -> Outcome:
 
 @finding(
     ST,
-    nothing="""What the first layer keeps is not learnt: on the same attacked points the NCC
-        classifier is right on {layer} in the trained first layer, on {untrained} in the same
-        layer before training, and on {pixels} in the pixels themselves.""",
-    something="""The first layer keeps more than it had before training: on the same attacked
-        points the NCC classifier is right on {layer} in the trained first layer, on {untrained}
+    nothing="""What the first layer keeps is not learnt: on points that were attacked at the
+        network's output the NCC classifier is right on {layer} in the trained first layer, on
+        {untrained} in the same layer before training, and on {pixels} in the pixels
+        themselves.""",
+    something="""On points that were attacked at the network's output the first layer keeps more
+        than it had before training: the NCC classifier is right on {layer} there, on {untrained}
         in the same layer before training, and on {pixels} in the pixels themselves.""",
 )
 def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:

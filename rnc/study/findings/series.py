@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
-from rnc.study.claims import NOT_APPLICABLE, OPEN, Condition, Verdict, judge
+from rnc.study.claims import CONVERGED, NOT_APPLICABLE, OPEN, Condition, Verdict, judge
 from rnc.study.findings.finding import MORE, NOTHING, Text, span
 from rnc.study.methods import TRADES
-from rnc.study.record import NotMeasured
+from rnc.study.record import NotMeasured, Record
 from rnc.study.records import Records
 
 Series = dict[float, Records]  # by value of the setting, in ascending order
@@ -71,69 +72,68 @@ def drift(series: Series, unit: str) -> Text:
     return Text(" ".join(lines))
 
 
-STEADILY = "at every step and seed, and by more than a quarter in all"
-WEIGHTS = {
-    "both": "The more the divergence weighs, the shorter are the logits and the further is the "
-    f"network from collapse, {STEADILY}.",
-    "logits": f"The more the divergence weighs, the shorter are the logits, {STEADILY}; not so "
-    "the distance from collapse.",
-    "collapse": "The more the divergence weighs, the further is the network from collapse, "
-    f"{STEADILY}; not so the length of the logits.",
-    "neither": "Neither distance from collapse nor length of the logits goes with the weight "
-    f"{STEADILY}.",
+WEIGHED = {  # name to readers, and the way in which it is further from collapse
+    "nc1": ("NC1", 1),
+    "nc2_angles": ("angles of NC2", 1),
+    "nc3": ("NC3", 1),
+    "logit_norm": ("length of the logits", -1),
 }
 
 
 def over_weights(series: Series) -> Text:
     """Whether TRADES collapses less, and its logits are shorter, the more the divergence weighs:
     at every step and seed, and by more than MORE in all."""
-    try:
-        outcome, values = _over_weights(series)
-    except NotMeasured:
-        return Text(NOTHING)
-    return Text(
-        "On attacked points NC1 ends at {nc1}, the length of the logits at {logit_norm} and the "
-        "divergence at {kl} for a weight β of {weights} ({seeds}). {others}".format(**values)
-        + WEIGHTS[outcome]
-    )
-
-
-def _over_weights(series: Series) -> tuple[str, dict[str, str]]:
     networks = {
         beta: {record.training.seed: record for record in records.get(TRADES.title, [])}
         for beta, records in series.items()
     }
     seeds = sorted(set.intersection(*map(set, networks.values()))) if networks else []
     if len(series) < 2 or not seeds:
-        raise NotMeasured("no seed of TRADES was trained at two weights")
-    ends = {
-        name: np.array(
-            [[by_seed[seed].end("pgd", name) for by_seed in networks.values()] for seed in seeds]
-        )
-        for name in ("nc1", "logit_norm", "kl")
-    }
+        return Text(NOTHING)
+    try:
+        return _over_weights(networks, seeds)
+    except NotMeasured:
+        return Text(NOTHING)
 
-    def goes(name: str, way: int) -> bool:
-        values = ends[name]
+
+def _over_weights(networks: dict[float, dict[int, Record]], seeds: list[int]) -> Text:
+    def of(value: Callable[[Record], float]) -> np.ndarray:
+        return np.array([[value(by_seed[s]) for by_seed in networks.values()] for s in seeds])
+
+    def goes(values: np.ndarray, way: int) -> bool:
         factors = (values[:, -1] / values[:, 0]) ** way
         return all(one_way(row) == way for row in values) and bool((factors > MORE).all())
 
-    further, shorter = goes("nc1", 1), goes("logit_norm", -1)
-    others = [
+    ends = {name: of(lambda record, name=name: record.end("pgd", name)) for name in WEIGHED}
+    listed = [
+        f"{title} {', '.join(span(column, '.3g') for column in ends[name].T)}"
+        for name, (title, _) in WEIGHED.items()
+    ]
+    steady = [title for name, (title, way) in WEIGHED.items() if goes(ends[name], way)]
+    loss = of(lambda record: record.last_tenth("loss") / math.log(record.num_classes))
+    said = [
+        f"On attacked points, for a weight β of {', '.join(f'{beta:g}' for beta in networks)} "
+        f"({len(seeds)} seed{'s' * (len(seeds) > 1)}): {'; '.join(listed)}."
+    ]
+    said += [
         f"Over {len(by_seed)} seeds NC1 is {span(r.end('pgd', 'nc1') for r in by_seed.values())} "
-        f"at β = {beta:g}. "
+        f"at β = {beta:g}."
         for beta, by_seed in networks.items()
         if len(by_seed) > len(seeds)
     ]
-    if further:
-        outcome = "both" if shorter else "collapse"
-    else:
-        outcome = "logits" if shorter else "neither"
-    return outcome, {
-        "others": "".join(others),
-        "weights": ", ".join(f"{beta:g}" for beta in series),
-        "seeds": f"{len(seeds)} seed{'s' * (len(seeds) > 1)}",
-    } | {
-        name: ", ".join(span(column, ".3g") for column in values.T)
-        for name, values in ends.items()
-    }
+    said.append(
+        f"With the weight {' and '.join(steady) or 'none of these'} "
+        f"go{'es' * (len(steady) < 2)} the way from collapse at every step"
+        f"{' and seed' * (len(seeds) > 1)}, and by more than a quarter in all"
+        f"{'; the others do not' * (0 < len(steady) < len(WEIGHED))}."
+    )
+    shown = ", ".join(span(column, ".1%") for column in loss.T)
+    said.append(
+        f"Over the last tenth of the epochs the loss is {shown} of that of guessing: "
+        + (
+            "all have converged."
+            if (loss <= CONVERGED).all()
+            else "not all have converged, so this may be a matter of how fast they learn."
+        )
+    )
+    return Text(" ".join(said))

@@ -12,7 +12,14 @@ from rnc.study.findings.finding import FINDINGS, NOTHING, Text
 from rnc.study.records import Records
 
 # what stands in the README
-SHOWN = ("points_leap", "at_collapses", "trades_beside_at", "early_layers_beside_pixels")
+SHOWN = (
+    "points_leap",
+    "at_collapses",
+    "at_collapses_under_longer",
+    "trades_beside_at",
+    "early_layers_beside_pixels",
+    "early_layers_over_radii",
+)
 
 
 def summary(judged: Iterable[Verdict]) -> Text:
@@ -43,7 +50,7 @@ def _line(verdict: Verdict) -> str:
     if verdict.verdict == OPEN:
         return f"{line}."
     if verdict.verdict == NOT_APPLICABLE:
-        return f"{line}; not so is {', nor '.join(verdict.failing_premises())}."
+        return f"{line}; not met: {', '.join(verdict.failing_premises())}."
     held = verdict.held()
     strains = [
         np.fmax.reduce([condition.strain(value) for value in row], initial=0.0) - 1e9 * met.all()
