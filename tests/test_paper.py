@@ -55,14 +55,15 @@ def test_an_unknown_key_is_named(tmp_path, monkeypatch):
 def test_only_scales_under_the_papers_attack_are_compared():
     found = by_title(*seed_of_all())
     assert found["ST"][0].evaluation == Study.of().evaluation
-    assert paper.comparable({"quick": found}) == {"quick": found}
+    assert paper.comparable({"quick": found}) == {"A": found}
     (weak,) = by_title(*seed_of_all())["ST"]
     weak = type(weak)(weak.training, Study.of(eps=4).evaluation, {}, {})
-    assert paper.comparable({"weak": {"ST": [weak]}}) == {}
+    assert paper.comparable({"weak": {"ST": [weak]}, "quick": found}) == {"B": found}
 
 
 def test_table_and_figure_say_what_is_known():
     scales = {"quick": by_title(*seed_of_all()), "real": by_title(*seed_of_all(1))}
+    scales = paper.comparable(scales)
     table, figure = tables.beside_paper(scales), plots.beside_paper(scales)
     for row, (curve, axis) in zip(
         table.itertuples(), zip(paper.curves(), figure.axes, strict=True), strict=True

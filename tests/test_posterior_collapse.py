@@ -429,7 +429,8 @@ def draw_and_say(measured):
         show.purification,
     ):
         assert draw(measured).axes
-    for name in ("posteriors", "loss", "reconstruction", "geometry", "edits", "purification"):
+    assert sentences.on_edits(measured, TINY)
+    for name in ("posteriors", "loss", "reconstruction", "geometry", "purification"):
         assert getattr(sentences, f"on_{name}")(measured)
     assert sentences.on_transfer(measured)
 
@@ -601,9 +602,11 @@ def test_sentences_follow_the_values(measured):
     assert "7% of the KL divergence" in sentences.on_posteriors(measured)
     assert sentences.on_posteriors(measured).endswith("That is a posterior collapse.")
     assert "the attack carries over" in sentences.on_transfer(measured)
-    assert "so that PCA− prevents the edit" in sentences.on_edits(measured)
+    assert "so that PCA− prevents the edit" in sentences.on_edits(measured, TINY)
     assert "PCA− destroys reconstructions" in sentences.on_reconstruction(measured)
-    assert "it is that of noise from 16/255 on." in sentences.on_geometry(measured)
+    assert "at 2 of 2 seeds that is no more than noise from 16/255 on." in sentences.on_geometry(
+        measured
+    )
     assert "SSIM 0.90, where noise leaves 0.90" in sentences.on_reconstruction(measured)
     assert "None wins back 1 dB" in sentences.on_purification(measured)
     measured["purified"] = [
@@ -615,17 +618,19 @@ def test_sentences_follow_the_values(measured):
         change(measured, claim)
     assert "this is none at every seed" in sentences.on_posteriors(measured)
     assert "does not carry over" in sentences.on_transfer(measured)
-    assert "prevents it at some seeds" in sentences.on_edits(measured)
+    assert "prevents it at some seeds" in sentences.on_edits(measured, TINY)
     assert "PCA− harms reconstructions" in sentences.on_reconstruction(measured)
     for of in measured["radii"][0]["sets"]["pca_minus"]:
         of["ncc_own"] = 0.9
-    assert "from 16/255 on at 1 of 2 seeds" in sentences.on_geometry(measured)
+    assert "at 1 of 2 seeds that is no more than noise from 16/255 on" in sentences.on_geometry(
+        measured
+    )
 
 
 def test_sentences_say_where_there_is_nothing_to_judge(measured):
     for of in measured["edits"]:
         of["sets"]["clean"]["shift"]["target"] = 0.0
-    assert "PCA− finds no edit to prevent" in sentences.on_edits(measured)
+    assert "PCA− finds no edit to prevent" in sentences.on_edits(measured, TINY)
     for of in measured["transfer"]:
         of["pca_minus"]["own"] = of["gauss"]
     assert "too little" in sentences.on_transfer(measured)

@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from rnc.neighbours.deep_linear.experiments import DEPTHS, SWEEP, Settings
 from rnc.neighbours.deep_linear.theory import Optimum, Problem, jump, last_root, stationary
@@ -99,8 +100,10 @@ def starts(measured: dict) -> Figure:
     scales = measured["origin"]["scales"]
     for number, depth in enumerate(measured["origin"]["depths"]):
         share = np.mean(measured["origin"]["reached"][str(depth)], axis=1)
-        # lines that coincide stand beside each other
-        axis.plot(scales, share + 0.012 * number, "-o", color=COLOURS[depth], label=f"M = {depth}")
+        # lines that coincide stand beside each other, and their data where they are
+        beside = ScaledTranslation(0, number / 40, figure.dpi_scale_trans)
+        style = {"color": COLOURS[depth], "label": f"M = {depth}"}
+        axis.plot(scales, share, "-o", transform=axis.transData + beside, **style)
     axis.set_xlabel("scale of the start")
     axis.set_ylabel("share that reach the minimum")
     axis.set_ylim(-0.05, 1.1)

@@ -66,7 +66,7 @@ def _written(axis: Axes, names: Mapping[str, str], marked: bool) -> list[Annotat
 def _end(axis: Axes, line: Line2D) -> tuple[float, float] | None:
     """The rightmost point that is drawn, on the edge of the panel if it lies beyond."""
     x, y = (np.asarray(values, float) for values in line.get_data())
-    if line.get_transform() != axis.transData:  # across the panel
+    if not all(line.get_transform().contains_branch_seperately(axis.transData)):  # across
         x = np.full_like(x, max(axis.get_xlim()))
     drawn = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     if not drawn.size:

@@ -10,6 +10,7 @@ from rnc.show.tables import Table, table
 from rnc.study.measurements.thumbnails import MAGNIFIED, SHADES
 from rnc.study.record import Record
 from rnc.study.records import Records
+from rnc.study.settings import scale_of
 
 VIEW = (0.42, 0.22)  # azimuth and elevation of what is seen at first, in radians
 WIDE = 96  # pixels of a thumbnail at least
@@ -66,7 +67,7 @@ def simplex(records: Records, eps: float = 0) -> Table:
         grey=OUTSIDE,
         magnified=MAGNIFIED,
         shades=SHADES,
-        setting=f"{one.training.scale}; seed {one.training.seed}",
+        setting=f"{scale_of([r.training for r in drawn.values()])}; seed {one.training.seed}",
     )
 
 

@@ -11,6 +11,7 @@ from rnc.show.explorer import VIEW
 from rnc.show.plots import OUTSIDE, class_colours
 from rnc.show.tables import Table, table
 from rnc.study.record import Record
+from rnc.study.settings import scale_of
 
 MEASURES = {  # of a chart: name, short and long
     "nc1": ("NC1", "spread"),
@@ -79,6 +80,7 @@ def journey(st: Record, at: Record) -> Table:
             ],
         },
     }
+    scale = scale_of([st.training, at.training])
     return table(
         "journey.html",
         data=data,
@@ -92,7 +94,7 @@ def journey(st: Record, at: Record) -> Table:
         grey=OUTSIDE,
         labels=LABELS,
         features=num_features(st.training.width),
-        setting=f"{st.training.scale}; {st.evaluation}; seed {st.training.seed}",
+        setting=f"{scale}; {st.evaluation}; seed {st.training.seed}",
     )
 
 

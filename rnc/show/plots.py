@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable
-from string import ascii_uppercase
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -565,8 +564,12 @@ def drift(series: Series, unit: str) -> Figure:
 @styled
 def beside_paper(scales: dict[str, Records]) -> Figure:
     """What the paper reports, a panel for each curve of its figures, beside ours at several
-    scales, a dot for each seed; a band is the paper's value with its reading error."""
-    shown, names = curves(), ascii_uppercase[: len(scales)]
+    scales, a dot for each seed; a band is the paper's value with its reading error.
+
+    Args:
+        scales: records by letter, as `rnc.study.paper.comparable` gives them.
+    """
+    shown, names = curves(), list(scales)
     figure, axes = _grid(len(shown))
     for axis, curve in zip(axes, shown, strict=True):
         for height, records in enumerate(scales.values()):

@@ -72,11 +72,15 @@ def neighbours(judged: list[tuple[Neighbour, list[Verdict]]]) -> Table:
 
 
 def beside_paper(scales: dict[str, Records]) -> pd.DataFrame:
-    """What the paper reports and ours, mean over seeds, with the difference where there is one."""
+    """What the paper reports and ours, mean over seeds, with the difference where there is one.
+
+    Args:
+        scales: records by letter, as `rnc.study.paper.comparable` gives them.
+    """
     rows = {}
     for curve in curves():
         row = {"paper": curve.reported}
-        for letter, records in zip(ascii_uppercase, scales.values(), strict=False):
+        for letter, records in scales.items():
             values = curve.ours(records)
             row[letter] = f"{statistics.mean(values):.3g}" if values else "–"
             if (difference := curve.difference(values)) is not None:
@@ -95,6 +99,7 @@ def checks(found: Records) -> pd.DataFrame:
             radii = zip(checked["radii"], checked["accuracy"], strict=True)
             columns[f"{title}, seed {record.training.seed}"] = (
                 {f"ε = {eps:g}/255": accuracy for eps, accuracy in radii}
+                | {"1 start": checked["starts"][0]}
                 | {f"{len(checked['starts'])} starts": checked["starts"][-1]}
                 | {"made for ST": checked["transfer"]}
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from string import ascii_uppercase
 
 from rnc.errors import ParameterError, check_number, check_one_of
 from rnc.study.folders import CHECKOUT
@@ -79,9 +80,10 @@ def curves() -> list[Curve]:
 
 
 def comparable(scales: dict[str, Records]) -> dict[str, Records]:
-    """Of several scales those under the paper's attack, in whose units its figures are."""
+    """Of several scales those under the paper's attack, in whose units its figures are, by the
+    letter that stands for each among all of them."""
     return {
-        name: records
-        for name, records in scales.items()
+        letter: records
+        for letter, records in zip(ascii_uppercase, scales.values(), strict=False)
         if next(iter(records.values()))[0].evaluation.attack == PAPER_ATTACK["linf"]
     }

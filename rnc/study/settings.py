@@ -11,7 +11,7 @@ import inspect
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -444,13 +444,7 @@ class Study:
         return self._described(self.trainings())
 
     def _described(self, trainings: list[Training]) -> str:
-        lengths = sorted({(t.epochs, t.method is ST) for t in trainings}, reverse=True)
-        epochs = trainings[0].length
-        if len({length for length, _ in lengths}) > 1:
-            named = (f"{length} ({'ST' if st else 'others'})" for length, st in lengths)
-            epochs = f"{' or '.join(named)} epochs"
-        scale = self.base.scale.replace(self.base.length, epochs)
-        return f"{scale}; {self.evaluation}; {named_seeds(self.seeds)}"
+        return f"{scale_of(trainings)}; {self.evaluation}; {named_seeds(self.seeds)}"
 
     def caption(self, *methods: str) -> str:
         """What a figure of some methods, by name, says of its setting, with the points that differ
@@ -468,6 +462,15 @@ class Study:
         """The same in a few words: images, epochs and seeds."""
         data, _, epochs, *_, seeds = self._described(self.trainings(*methods)).split("; ")
         return " · ".join((data, epochs, seeds))
+
+
+def scale_of(trainings: Sequence[Training]) -> str:
+    """What networks of several methods share, and their lengths where these differ."""
+    first, lengths = trainings[0], {(t.epochs, t.method is ST) for t in trainings}
+    if len({length for length, _ in lengths}) == 1:
+        return first.scale
+    named = (f"{length} ({'ST' if st else 'others'})" for length, st in sorted(lengths)[::-1])
+    return first.scale.replace(first.length, f"{' or '.join(named)} epochs")
 
 
 def named_seeds(seeds: Iterable[int]) -> str:

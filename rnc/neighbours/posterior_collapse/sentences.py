@@ -8,6 +8,7 @@ import numpy as np
 
 from rnc.neighbours.posterior_collapse.attacks import TITLES
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
+from rnc.neighbours.posterior_collapse.settings import Settings
 from rnc.study.findings import Text
 from rnc.study.findings.finding import NOTHING, sentence, span
 
@@ -100,11 +101,10 @@ def on_geometry(measured: dict) -> Text:
     lost = [_lost_at(of, floor) for of in swept]
     gone = [eps for eps in lost if eps is not None]
     if not gone:
-        said = "at no radius of the sweep is it that of noise"
+        said = "at no radius of the sweep is that no more than noise"
     else:
-        said = f"it is that of noise from {span(gone, 'g')}/255 on"
-        if len(gone) < len(lost):
-            said += f" at {len(gone)} of {len(lost)} seeds"
+        said = f"at {len(gone)} of {len(lost)} seeds that is no more than noise from "
+        said += f"{span(gone, 'g')}/255 on"
     small = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["nc1"])
     small /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["nc1"])
     less = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["between"])
@@ -125,7 +125,7 @@ def _lost_at(found: dict, floor: float) -> float | None:
     return found["radii"][beyond.index(True)] if any(beyond) else None
 
 
-def on_edits(measured: dict) -> Text:
+def on_edits(measured: dict, settings: Settings) -> Text:
     """Whether edits succeed, and of whom they are."""
     found = measured["edits"]
     lines = []
@@ -139,7 +139,8 @@ def on_edits(measured: dict) -> Text:
             f"{words}: {span(clean, '.0%')} of clean edits are taken for the target, "
             f"after PCA− {span(minus, '.0%')}, after PCA+ "
             f"{span(plus, '.0%')}, so that PCA− {verb}; of PCA−'s edits "
-            f"{span(own, '.0%')} are still nearest to that of the very image"
+            f"{span(own, '.0%')} are still nearest to that of the very image, where chance gives "
+            f"{1 / settings.attacked:.0%}"
         )
     text = "; ".join(lines)
     return Text(sentence(text))

@@ -262,7 +262,7 @@ def at_fits(seeds: list[Seed]) -> Outcome:
 @finding(
     AT,
     holds="""AT collapses on both kinds of points: all {tests} tests of C7 are met. NC1/(K−1)
-        ends at {clean} on clean and at {attacked} on attacked points, where {bound} is asked for.""",
+        ends at {clean} on clean and at {attacked} on attacked points; {bound} is asked for.""",
     other="""Under AT, NC1/(K−1) ends at {clean} on clean and at {attacked} on attacked points;
         {met} of the {tests} tests of C7 are met at every seed.""",
 )

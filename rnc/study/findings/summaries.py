@@ -81,22 +81,25 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
     return Text(f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
 
 
-def lettered(scales: Iterable[str]) -> Text:
+def lettered(scales: Iterable[str], letters: str = ascii_uppercase) -> Text:
     """A list of scales with the letters that stand for them."""
-    pairs = zip(ascii_uppercase, scales, strict=False)
+    pairs = zip(letters, scales, strict=False)
     return Text("\n".join(f"- {letter}: {scale}" for letter, scale in pairs))
 
 
 def overview(found: dict[str, Records]) -> Text:
-    """A table of claims and scales in Markdown, and what else the longest training shows."""
-    names = ascii_uppercase[: len(found)]
+    """A table of claims and scales in Markdown, and what else the longest training shows.
+
+    The first letter is left to what the reader's own machine trains, as in the book.
+    """
+    names = ascii_uppercase[1 : len(found) + 1]
     judged = [judge(records) for records in found.values()]
     lines = [f"| claim | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for verdicts in zip(*judged, strict=True):
         cells = (f"{v.sign} {int(v.applicable.sum()) or ''}".strip() for v in verdicts)
         claim = verdicts[0].claim
         lines.append(f"| {claim.id}: {claim.title} | {' | '.join(cells)} |")
-    lines += ["", lettered(found), ""]
+    lines += ["", lettered(found, names), ""]
     *_, longest = found.values()
     said = (FINDINGS[name].say(longest) for name in SHOWN)
     lines.append(f"At scale {names[-1]}: " + " ".join(text for text in said if text != NOTHING))
