@@ -18,7 +18,7 @@ from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard
 from rnc.study.measurements.drawing import Drawing
 from rnc.study.measurements.subject import attacked, perturbations
 from rnc.study.settings import Evaluation, Study
-from rnc.study.training import build
+from rnc.study.training import build, reproducible, train
 from rnc.surveys import layerwise, measures, read_out
 
 
@@ -140,6 +140,34 @@ def test_sweep_and_drawing_follow_the_radius(images):
     assert drawn["predicted"][0] == clean[0].argmax(1)[drawing.drawn].tolist()
     assert drawn["predicted"][at] == pgd[0].argmax(1)[drawing.drawn].tolist()
     assert sweep["accuracy"][at] == float((pgd[0].argmax(1) == subject.y).double().mean())
+
+
+@pytest.mark.parametrize("model", ["vgg11", "preactresnet18"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_radii_that_are_measured_already_are_not_attacked_again(model, norm, monkeypatch):
+    """They hold bitwise what another attack at that radius finds."""
+    some = data.load("digits", per_class=20)
+    # torch's convolutions on a CPU spoil memory in trainings of narrower residual networks
+    width = {"vgg11": 2, "preactresnet18": 8}[model]
+    study = Study.of(model=model, norm=norm, width=width, epochs=1, steps=2, per_class=20)
+    training = replace(study.training("at"), batch=50)
+    with reproducible(torch.device("cpu")):
+        weights = train(training, some).model
+        subject = Subject(training, study.evaluation, some, lambda epoch: weights)
+        kept, attack = subject.read, study.evaluation.attack
+        for eps, kind in ((0, "clean"), (attack.eps, "pgd")):
+            noise = torch.Generator().manual_seed(0)
+            x = attacked(subject.model, subject.x, subject.y, attack.at_radius(eps), noise)
+            assert all(map(torch.equal, read_out(subject.model, x), kept[kind]))
+    sizes, find = [], standard.attacked
+
+    def counted(model, x, y, attack, noise):
+        sizes.append(attack.eps)
+        return find(model, x, y, attack, noise)
+
+    monkeypatch.setattr(standard, "attacked", counted)
+    assert values(subject, "sweep")["eps"] == list(standard.SWEEP[norm])
+    assert sizes == [eps for eps in standard.SWEEP[norm] if eps not in (0, attack.eps)]
 
 
 def test_the_drawing_keeps_distances_between_its_means(images):
