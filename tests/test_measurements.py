@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses import FakeTensorMode
 
-from rnc import measure, nearest_class_centre, pgd, progress, simplex_etf
+from rnc import measure, nearest_class_centre, pgd, progress, simplex_etf, surveys
 from rnc.models import features
 from rnc.study import data
 from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard, thumbnails
@@ -391,6 +392,31 @@ def test_stopped_in_its_middle_a_measurement_goes_on_to_the_same(images, name, m
             assert len(kept) == runs
     assert again == whole
     assert runs > {"trajectory": 1, "sweep": 8, "stronger": 10}.get(name, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name != "autoattack"])
+def test_points_are_measured_in_batches_of_the_devices_size(images, name, monkeypatch):
+    """All of them, so that on a GPU none is small; AutoAttack takes ever fewer by itself."""
+    monkeypatch.setattr(surveys, "BATCH", {"cpu": 50})
+    subject = subject_at(images, replace(Study.of(steps=1).evaluation, per_class=10))
+    sizes = set()
+
+    def seen(module, given):
+        if isinstance(module, torch.nn.Conv2d):
+            sizes.add(len(given[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(seen)
+    try:
+        values(subject, name)
+    finally:
+        hook.remove()
+    assert sizes == {50}
+
+
+def test_on_a_gpu_batches_are_larger():
+    with FakeTensorMode():
+        sizes = [surveys.batch_size(torch.empty(3, device=device)) for device in ("cpu", "cuda")]
+    assert sizes == [500, 2500]
 
 
 def test_a_budget_stops_a_measurement_between_its_parts(subject):
