@@ -477,14 +477,22 @@ def test_nothing_half_written_is_left(empty_store, st):
         json.loads(path.read_text(), parse_constant=pytest.fail)  # strict JSON: no NaN
 
 
-def test_the_store_is_the_checkouts_unless_named(monkeypatch, tmp_path):
-    monkeypatch.delenv("RNC_STORE", raising=False)
-    assert folders.store() == folders.CHECKOUT / "runs"
-    monkeypatch.setenv("RNC_STORE", str(tmp_path / "elsewhere"))
-    assert folders.store() == tmp_path / "elsewhere"
-    monkeypatch.delenv("RNC_STORE")
+@pytest.mark.parametrize(
+    ("variable", "folder", "name"),
+    [
+        ("RNC_STORE", folders.store, "runs"),
+        ("RNC_RECORDS", folders.published, "book/records"),
+        ("RNC_DATA", folders.data, "data"),
+    ],
+)
+def test_folders_are_the_checkouts_unless_named(monkeypatch, tmp_path, variable, folder, name):
+    monkeypatch.delenv(variable, raising=False)
+    assert folder() == folders.CHECKOUT / name
+    monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    assert folder() == tmp_path / "elsewhere"
+    monkeypatch.delenv(variable)
     monkeypatch.setattr(folders, "CHECKOUT", tmp_path)  # installed, without a checkout
-    assert "rnc" in folders.store().parts
+    assert "rnc" in folder().parts
 
 
 # Divergence ---------------------------------------------------------------------------------
