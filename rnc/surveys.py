@@ -23,6 +23,8 @@ from rnc.collapse import (
 from rnc.models import features
 from rnc.progress import progress
 
+# Images at a time: of the book's networks, 500 keep a core busy; on a GPU the more the better.
+BATCH = {"cpu": 500, "cuda": 2500}
 COLUMNS = ("points", "layer", "measure", "value")
 COLLAPSE = (  # of `rnc.Collapse`
     "nc1", "nc2_norms", "nc2_angles", "nc2_norms_w", "nc2_angles_w", "nc3", "within", "between"
@@ -131,10 +133,11 @@ def survey(
 
 
 def read_out(
-    model: nn.Module, x: Tensor, layer: str = "penultimate", batch: int = 500
+    model: nn.Module, x: Tensor, layer: str = "penultimate", batch: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Logits N x K and the features N x D of one layer of all points."""
-    read = [features(model, part, [layer]) for part in x.split(batch)]
+    """Logits N x K and the features N x D of one layer of all points, so many at a time; None:
+    see `batch_size`."""
+    read = [features(model, part, [layer]) for part in x.split(batch or batch_size(x))]
     return torch.cat([logits for logits, _ in read]), torch.cat([h[layer] for _, h in read])
 
 
@@ -168,7 +171,7 @@ def layerwise(
     layers: Sequence[str],
     points: dict[str, Tensor],
     y: Tensor,
-    batch: int = 500,
+    batch: int | None = None,
 ) -> dict:
     """NC1, NC2 and NCC accuracy at every layer, for points of several kinds.
 
@@ -180,7 +183,7 @@ def layerwise(
         layers: names of its modules, in order of depth.
         points: by kind, images N x C x H x W; NCC centres are the class means of the first kind.
         y: labels, N.
-        batch: points at a time.
+        batch: points at a time; None: see `batch_size`.
 
     Returns:
         `names`, and for each kind lists over layers of `nc1`, `nc2_norms`, `nc2_angles`,
@@ -192,7 +195,8 @@ def layerwise(
     for kind, x in points.items():
 
         def outputs(x: Tensor = x) -> Iterator[tuple[str, Tensor, Tensor]]:
-            for part, labels in zip(x.split(batch), y.split(batch), strict=True):
+            size = batch or batch_size(x)
+            for part, labels in zip(x.split(size), y.split(size), strict=True):
                 for name, h in features(model, part, layers)[1].items():
                     yield name, h, labels
 
@@ -211,6 +215,11 @@ def layerwise(
             for of in ("nc1", "nc2_norms", "nc2_angles")
         } | {"ncc_accuracy": [right[name] / len(y) for name in layers]}
     return result
+
+
+def batch_size(x: Tensor) -> int:
+    """How many of some images to give a network of the book at a time, for their device."""
+    return BATCH.get(x.device.type, BATCH["cpu"])
 
 
 def class_means(h: Tensor, labels: Tensor, num_classes: int) -> Tensor:

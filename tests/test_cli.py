@@ -6,18 +6,22 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from torch import AcceleratorError
 
 from rnc import cli
 from rnc.progress import OutOfTime
 from rnc.study import grid, store
+from rnc.study.capture import CaptureFailed
 from rnc.study.files import StoreError
 from rnc.study.record import Record
 from rnc.study.settings import Study
 from rnc.study.store import Request
+from rnc.study.training import Diverged
 
 TINY = 'preset = "quick"\nwidth = 2\nepochs = 2\nsteps = 1\nper_class = 9\n'
 
@@ -288,17 +292,63 @@ def test_workers_are_as_many_as_the_cores_that_may_be_used(folders, monkeypatch,
     assert "1 at a time" in capsys.readouterr().out
 
 
-def test_each_network_on_a_gpu_has_a_process_of_its_own(monkeypatch):
-    """A fault there spoils all that a process does later."""
-    asked, executor = [], grid.ProcessPoolExecutor
-    monkeypatch.setattr(
-        grid,
-        "ProcessPoolExecutor",
-        lambda *a, **named: asked.append(named) or executor(*a, **named),
-    )
-    for workers, device in ((1, "cpu"), (2, "cpu"), (1, "cuda")):
-        assert list(grid.side_by_side(print, [], workers, device)) == []
-    assert [named["max_tasks_per_child"] for named in asked] == [None, 1]
+BEGUN, MADE = [], grid._make
+
+
+def on_a_gpu_that_fails(request, deadline, **options):
+    """Instead of `grid._make`, on a CPU: ST dies, AT cannot be captured, TRADES goes well."""
+    assert not BEGUN, "a fault spoils all that its process does later"
+    BEGUN.append(request)
+    method, eager = request.training.method.name, os.environ.get("RNC_STEP") == "eager"
+    if method == "st":
+        os._exit(1)
+    if method == "at" and not eager:
+        raise CaptureFailed("no luck")
+    assert eager == (method == "at")
+    return MADE(request, deadline, **options | {"device": "cpu"})
+
+
+def test_a_fault_on_a_gpu_is_tried_again_without_captured_steps_and_spoils_nothing_else(
+    folders, monkeypatch, capfd
+):
+    monkeypatch.setattr(grid, "_make", on_a_gpu_that_fails)
+    monkeypatch.setattr(store, "check_length", lambda request, device: 1)
+    dies, *others = requests_of("st", "at", "trades")
+    with pytest.raises(SystemExit, match="1"):
+        grid.compute([dies, *others], "cuda", publish=True)
+    said, errors = capfd.readouterr()
+    assert "1 of 3 failed: " in said
+    assert "Died: its process died, and so did a second one with RNC_STEP=eager" in said
+    assert said.count("done: ") == 2
+    assert errors.count("trying again in another process with RNC_STEP=eager") == 2
+    assert "CaptureFailed: no luck; trying again" in errors
+    assert store.find(dies) is None
+    assert all(store.find(request, folders / "records") for request in others)
+    assert "RNC_STEP" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (CaptureFailed("no luck"), 2),
+        (AcceleratorError("an illegal memory access was encountered"), 2),
+        (BrokenProcessPool("it died"), 2),
+        (Diverged("AT diverged"), 1),
+        (OutOfTime("time is over"), 1),
+    ],
+)
+def test_only_a_fault_of_the_gpu_is_tried_again(monkeypatch, error, tries):
+    tried = []
+
+    def fails(*arguments):
+        tried.append(arguments)
+        raise error
+
+    monkeypatch.setattr(grid, "_in_a_process", fails)
+    ((item, result),) = grid.side_by_side(print, ["one"], 1, "cuda")
+    with pytest.raises(grid.Died if isinstance(error, BrokenProcessPool) else type(error)):
+        result()
+    assert tried == [(print, item), (grid._eagerly, print, item)][:tries]
 
 
 def test_a_network_is_not_begun_when_time_is_over(folders):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from rnc.study import cost, data
+from rnc.study import cost, data, store
 from rnc.study.measurements import MEASUREMENTS
 from rnc.study.settings import Study
 
@@ -68,6 +68,18 @@ def test_cifar_is_not_loaded_for_an_estimate(passes, monkeypatch):
 
 def test_a_pass_takes_time(tiny):
     assert cost.seconds(tiny.training("st"), tiny.evaluation, "cpu", STANDARD, True) > 0
+
+
+def test_networks_of_a_list_are_timed_once(monkeypatch, empty_store):
+    """Whatever their method, length, seed and evaluation; another width by itself."""
+    cost._pass_seconds.cache_clear()
+    for width in (2, 3):
+        for more in ({}, {"epochs": 9, "seed": 3, "eps": 4, "measured_per_class": 5}):
+            study = Study.of(width=width, per_class=9, steps=1, **more)
+            for training in study.trainings():
+                assert store.estimate(store.Request(training, study.evaluation), "cpu") > 0
+    found = cost._pass_seconds.cache_info()
+    assert (found.misses, found.hits) == (2, 14)
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,92 @@ def test_what_is_known_of_a_data_set_beforehand_is_so(name):
     assert torch.bincount(images.y_test).tolist() == [known.per_class] * known.classes
 
 
+@pytest.fixture
+def decoded(monkeypatch):
+    """Files of images that were decoded; folders of five images count as large."""
+    read, files = data._read, []
+    monkeypatch.setattr(data, "MANY", 5)
+    monkeypatch.setattr(data, "_read", lambda file, size: files.append(file) or read(file, size))
+    return files
+
+
+def again(name, **options):
+    data._load.cache_clear()  # as another process
+    return data.load(name, **options)
+
+
+def same(one, other):
+    tensors = ("x", "y", "x_test", "y_test")
+    return all(torch.equal(getattr(one, name), getattr(other, name)) for name in tensors) and (
+        one.classes == other.classes
+    )
+
+
+def test_many_images_are_decoded_once(pictures, empty_store, decoded):
+    path, train = pictures
+    name, kept = f"imagefolder:{path}", path.parent / "pictures.decoded.safetensors"
+    first = again(name)
+    expected = np.concatenate([train["cat"], train["dog"]])
+    assert np.array_equal(first.x.permute(0, 2, 3, 1).numpy(), expected)
+    assert len(decoded) == 10
+    assert kept.is_file()
+    assert same(again(name), first)
+    assert len(decoded) == 10
+    # a part of them, or another size, are other images
+    few, small = again(name, per_class=2), again(f"{name}@3")
+    assert (len(few.x), small.x.shape[2:]) == (4, (3, 3))
+    assert same(again(name), first)
+    assert same(again(name, per_class=2), few)
+    assert len(decoded) == 10 + 7 + 10
+    # whatever becomes of the file
+    for content in (b"", kept.read_bytes()[:-1]):
+        kept.write_bytes(content)
+        assert same(again(name), first)
+    assert len(decoded) == 27 + 2 * 10
+
+
+@pytest.mark.parametrize("change", ["other pixels", "one more", "one less", "another name"])
+def test_images_that_change_are_decoded_again(pictures, empty_store, decoded, change):
+    path, _ = pictures
+    name, file = f"imagefolder:{path}", path / "train" / "cat" / "000.png"
+    before = again(name)
+    pixels = 255 - np.asarray(Image.open(file))
+    if change == "other pixels":
+        Image.fromarray(pixels).save(file)
+    elif change == "one more":
+        Image.fromarray(pixels).save(file.with_name("0000.png"))
+    elif change == "one less":
+        file.unlink()
+    else:  # which comes last, not first
+        file.rename(file.with_name("999.png"))
+    decoded.clear()
+    after = again(name)
+    assert len(decoded) == len(after.y) + len(after.y_test)
+    assert not same(before, after)
+    assert same(again(name), after)
+    assert len(list(path.parent.glob("*.safetensors"))) == 1
+
+
+def test_beside_a_folder_that_cannot_be_written_the_store_keeps_the_images(
+    pictures, empty_store, decoded, tmp_path, monkeypatch
+):
+    path, _ = pictures
+    (path.parent / "pictures.decoded.safetensors").mkdir()  # in the way, also of root
+    first = again(f"imagefolder:{path}")
+    assert (empty_store / "pictures.decoded.safetensors").is_file()
+    assert same(again(f"imagefolder:{path}"), first)
+    assert len(decoded) == 10
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RNC_STORE", str(tmp_path / "file" / "store"))  # nor can that be written
+    assert same(again(f"imagefolder:{path}"), first)
+    assert len(decoded) == 20
+
+
+def test_few_images_are_not_kept(pictures, empty_store):
+    again(f"imagefolder:{pictures[0]}")
+    assert not [*pictures[0].parent.glob("*.safetensors"), *empty_store.glob("*")]
+
+
 def test_a_folder_of_one_class_is_an_error(tmp_path):
     for part in ("train", "test"):
         write_images(tmp_path / part, {"only": 2})

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses import FakeTensorMode
 
-from rnc import measure, nearest_class_centre, pgd, progress, simplex_etf
+from rnc import measure, nearest_class_centre, pgd, progress, simplex_etf, surveys
 from rnc.models import features
 from rnc.study import data
 from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard, thumbnails
 from rnc.study.measurements.drawing import Drawing
 from rnc.study.measurements.subject import attacked, perturbations
 from rnc.study.settings import Evaluation, Study
-from rnc.study.training import build
+from rnc.study.training import build, reproducible, train
 from rnc.surveys import layerwise, measures, read_out
 
 
@@ -140,6 +141,34 @@ def test_sweep_and_drawing_follow_the_radius(images):
     assert drawn["predicted"][0] == clean[0].argmax(1)[drawing.drawn].tolist()
     assert drawn["predicted"][at] == pgd[0].argmax(1)[drawing.drawn].tolist()
     assert sweep["accuracy"][at] == float((pgd[0].argmax(1) == subject.y).double().mean())
+
+
+@pytest.mark.parametrize("model", ["vgg11", "preactresnet18"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_radii_that_are_measured_already_are_not_attacked_again(model, norm, monkeypatch):
+    """They hold bitwise what another attack at that radius finds."""
+    some = data.load("digits", per_class=20)
+    # torch's convolutions on a CPU spoil memory in trainings of narrower residual networks
+    width = {"vgg11": 2, "preactresnet18": 8}[model]
+    study = Study.of(model=model, norm=norm, width=width, epochs=1, steps=2, per_class=20)
+    training = replace(study.training("at"), batch=50)
+    with reproducible(torch.device("cpu")):
+        weights = train(training, some).model
+        subject = Subject(training, study.evaluation, some, lambda epoch: weights)
+        kept, attack = subject.read, study.evaluation.attack
+        for eps, kind in ((0, "clean"), (attack.eps, "pgd")):
+            noise = torch.Generator().manual_seed(0)
+            x = attacked(subject.model, subject.x, subject.y, attack.at_radius(eps), noise)
+            assert all(map(torch.equal, read_out(subject.model, x), kept[kind]))
+    sizes, find = [], standard.attacked
+
+    def counted(model, x, y, attack, noise):
+        sizes.append(attack.eps)
+        return find(model, x, y, attack, noise)
+
+    monkeypatch.setattr(standard, "attacked", counted)
+    assert values(subject, "sweep")["eps"] == list(standard.SWEEP[norm])
+    assert sizes == [eps for eps in standard.SWEEP[norm] if eps not in (0, attack.eps)]
 
 
 def test_the_drawing_keeps_distances_between_its_means(images):
@@ -363,6 +392,31 @@ def test_stopped_in_its_middle_a_measurement_goes_on_to_the_same(images, name, m
             assert len(kept) == runs
     assert again == whole
     assert runs > {"trajectory": 1, "sweep": 8, "stronger": 10}.get(name, 0)
+
+
+@pytest.mark.parametrize("name", [name for name in MEASUREMENTS if name != "autoattack"])
+def test_points_are_measured_in_batches_of_the_devices_size(images, name, monkeypatch):
+    """All of them, so that on a GPU none is small; AutoAttack takes ever fewer by itself."""
+    monkeypatch.setattr(surveys, "BATCH", {"cpu": 50})
+    subject = subject_at(images, replace(Study.of(steps=1).evaluation, per_class=10))
+    sizes = set()
+
+    def seen(module, given):
+        if isinstance(module, torch.nn.Conv2d):
+            sizes.add(len(given[0]))
+
+    hook = torch.nn.modules.module.register_module_forward_pre_hook(seen)
+    try:
+        values(subject, name)
+    finally:
+        hook.remove()
+    assert sizes == {50}
+
+
+def test_on_a_gpu_batches_are_larger():
+    with FakeTensorMode():
+        sizes = [surveys.batch_size(torch.empty(3, device=device)) for device in ("cpu", "cuda")]
+    assert sizes == [500, 2500]
 
 
 def test_a_budget_stops_a_measurement_between_its_parts(subject):

@@ -139,6 +139,9 @@ def test_the_measured_points_are_a_part_of_the_data():
     some = Study.of(measured_per_class=10).evaluation
     assert "measured on 10 points per class" in str(some)
     assert some.slug.startswith("linf8-first10-")
+    # named apart from all, which keeps its name
+    assert some.slug.split("-")[-1] not in Study.of().evaluation.slug
+    assert Study.of(measured_per_class=50).evaluation.slug == Study.of().evaluation.slug
 
 
 def test_learning_rate_drops_where_the_preset_says():

@@ -36,7 +36,7 @@ import pathlib, sys, time
 from conftest import measure_weights_only
 from rnc.study import store
 from rnc.study.settings import Study
-method, epochs, gate = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+method, epochs, gate = sys.argv[1], int(sys.argv[2]), "".join(sys.argv[3:])
 train = store.train
 def gated(*arguments, **named):
     while gate and not pathlib.Path(gate).exists():
@@ -49,10 +49,26 @@ store.make(store.Request(study.training(method), study.evaluation))
 print("trained", flush=True)
 """
 
+# A record with stronger attacks, in a process that is killed once a measurement has so many parts.
+MEASURER = """
+import os, signal, sys
+from rnc.study import store
+from rnc.study.settings import Study
+name, count = sys.argv[1], int(sys.argv[2])
+write = store.write_json
+def killed(path, content):
+    write(path, content)
+    if content.get("measurement") == name and len(content.get("parts", ())) == count:
+        os.kill(os.getpid(), signal.SIGKILL)
+store.write_json = killed
+study = Study.of(width=2, epochs=3, steps=2, per_class=20)
+store.make(store.Request(study.training("st"), study.evaluation, ("stronger",)))
+"""
 
-def worker(method, epochs, gate=""):
+
+def worker(*arguments, code=WORKER):
     return subprocess.Popen(
-        [sys.executable, "-c", WORKER, method, str(epochs), str(gate)],
+        [sys.executable, "-c", code, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -223,6 +239,22 @@ def test_a_measurement_that_was_stopped_goes_on_from_its_parts(
         assert len(read_json(place)) == len(json.loads(whole)), (
             "parts stay in no file that is whole"
         )
+
+
+def test_killed_in_the_middle_of_measuring_it_ends_as_if_it_had_not_been(
+    empty_store, stronger, tmp_path, monkeypatch
+):
+    """Each radius of the sweep and each of the stronger attacks is kept as it is done."""
+    for name, parts in (("sweep", 3), ("stronger", 2), ("stronger", 5)):
+        process = worker(name, parts, code=MEASURER)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        kept = read_json(stronger.path(MEASUREMENTS[name]))
+        assert len(kept["parts"]) == parts
+        assert "values" not in kept
+    resumed = store.make(stronger)
+    monkeypatch.setenv("RNC_STORE", str(tmp_path / "another"))
+    assert values(resumed) == values(store.make(stronger))
 
 
 # Found and made once ------------------------------------------------------------------------
@@ -445,14 +477,22 @@ def test_nothing_half_written_is_left(empty_store, st):
         json.loads(path.read_text(), parse_constant=pytest.fail)  # strict JSON: no NaN
 
 
-def test_the_store_is_the_checkouts_unless_named(monkeypatch, tmp_path):
-    monkeypatch.delenv("RNC_STORE", raising=False)
-    assert folders.store() == folders.CHECKOUT / "runs"
-    monkeypatch.setenv("RNC_STORE", str(tmp_path / "elsewhere"))
-    assert folders.store() == tmp_path / "elsewhere"
-    monkeypatch.delenv("RNC_STORE")
+@pytest.mark.parametrize(
+    ("variable", "folder", "name"),
+    [
+        ("RNC_STORE", folders.store, "runs"),
+        ("RNC_RECORDS", folders.published, "book/records"),
+        ("RNC_DATA", folders.data, "data"),
+    ],
+)
+def test_folders_are_the_checkouts_unless_named(monkeypatch, tmp_path, variable, folder, name):
+    monkeypatch.delenv(variable, raising=False)
+    assert folder() == folders.CHECKOUT / name
+    monkeypatch.setenv(variable, str(tmp_path / "elsewhere"))
+    assert folder() == tmp_path / "elsewhere"
+    monkeypatch.delenv(variable)
     monkeypatch.setattr(folders, "CHECKOUT", tmp_path)  # installed, without a checkout
-    assert "rnc" in folders.store().parts
+    assert "rnc" in folder().parts
 
 
 # Divergence ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -24,11 +25,13 @@ from torch.nn.functional import interpolate
 from rnc.errors import UserError
 from rnc.progress import progress
 from rnc.study import folders
+from rnc.study.files import Damaged, StoreError, read_tensors, write_tensors
 
 FOLDER = "imagefolder:"  # begins the name of a data set that is a folder of images
 ARRAYS = "npz:"  # and of one that is a file of arrays
 CONTRAST = 0.4  # of the digits; see `digits`
 PER_CLASS = 50
+MANY = 10_000  # images in files, whose decoding takes long enough to be done only once
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".tif", ".tiff"}
 TEST_FOLDERS = ("test", "val")
 
@@ -210,13 +213,59 @@ def image_folder(path: Path, size: int = 0, per_class: int | None = None) -> Spl
     classes = tuple(sorted(entry.name for entry in (path / "train").iterdir() if entry.is_dir()))
     if len(classes) < 2:
         raise DataError(f"{path / 'train'} must have at least two class folders; got {classes}")
+    files = {
+        split: [_files(part / name)[:per_class] for name in classes]
+        for split, part in (("train", path / "train"), ("test", test))
+    }
+    x = _kept(
+        path, size, per_class, {split: [*itertools.chain(*of)] for split, of in files.items()}
+    )
+    train, test = (
+        (x[split], torch.arange(len(classes)).repeat_interleave(torch.tensor([*map(len, of)])))
+        for split, of in files.items()
+    )
+    return train, test, classes
+
+
+def _kept(
+    path: Path, size: int, per_class: int | None, files: dict[str, list[Path]]
+) -> dict[str, Tensor]:
+    """Images of a folder by split; where there are many they are decoded once, and kept until a
+    file changes: beside the folder, or in the store where that cannot be written."""
+    if sum(map(len, files.values())) < MANY:
+        return _decoded(path, size, files)
+    source = hashlib.sha256(PIL.__version__.encode())  # another may decode a JPEG otherwise
+    for file in itertools.chain.from_iterable(files.values()):
+        found = file.stat()
+        source.update(f"{file} {found.st_size} {found.st_mtime_ns}\n".encode())
+    notes = {"source": source.hexdigest()}
+    folder = path.absolute()
+    name = folder.name + f"@{size}" * bool(size) + f"-{per_class}" * bool(per_class)
+    places = [at / f"{name}.decoded.safetensors" for at in (folder.parent, folders.store())]
+    for place in places:
+        try:
+            x, kept = read_tensors(place)
+        except (OSError, Damaged):
+            continue
+        if kept == notes:
+            return x
+    x = _decoded(path, size, files)
+    for place in places:
+        try:
+            write_tensors(place, x, notes)
+            break
+        except StoreError:  # nor perhaps there: then they are decoded again the next time
+            continue
+    return x
+
+
+def _decoded(path: Path, size: int, files: dict[str, list[Path]]) -> dict[str, Tensor]:
+    """Images by split, N x C x H x W, from the files of a folder."""
     shape: list = []  # of the first image; all others must have it
-    splits = []
-    for part in (path / "train", test):
-        found = [_files(part / name)[:per_class] for name in classes]
-        labels = [label for label, files in enumerate(found) for _ in files]
-        files, images = itertools.chain.from_iterable(found), []
-        for file in progress(files, f"reading {part}: image", len(labels)):
+    x = {}
+    for split, found in files.items():
+        images = []
+        for file in progress(found, f"reading {path}, {split}: image", len(found)):
             image = _read(file, size)
             shape = shape or [image.shape, file]
             if image.shape != shape[0]:
@@ -225,9 +274,8 @@ def image_folder(path: Path, size: int = 0, per_class: int | None = None) -> Spl
                     f"{_size(image.shape)} (scale and crop them with {FOLDER}{path}@SIZE)"
                 )
             images.append(torch.from_numpy(image))
-        x = torch.stack(images).permute(0, 3, 1, 2).contiguous()
-        splits.append((x, torch.tensor(labels)))
-    return *splits, classes
+        x[split] = torch.stack(images).permute(0, 3, 1, 2).contiguous()
+    return x
 
 
 def arrays(path: Path) -> Splits:

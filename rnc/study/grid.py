@@ -17,15 +17,21 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 import joblib
+from torch import AcceleratorError
 
 from rnc import progress
 from rnc.progress import OutOfTime
 from rnc.study import cost, data, folders, store
+from rnc.study.capture import CaptureFailed
 from rnc.study.files import writable
 from rnc.study.record import Record
 from rnc.study.store import Request
 
 OVER = 75  # status of a command whose time is over: EX_TEMPFAIL, "begin me again" to a queue
+
+
+class Died(RuntimeError):
+    """A process ended before its network did."""
 
 
 def compute(
@@ -114,20 +120,55 @@ def side_by_side(
     function: Callable, items: list, workers: int, device: str = "cpu"
 ) -> Iterator[tuple[Any, Callable[[], Any]]]:
     """Items as a function is done with them, in processes that end with this one, each with what
-    gives its result or raises what stopped it."""
-    if workers == 1 and device == "cpu":  # needs no other process
+    gives its result or raises what stopped it. On a GPU they come one after the other, each in a
+    process of its own."""
+    if workers == 1 or device != "cpu":
+        one = function if device == "cpu" else functools.partial(_alone, function)
         for item in items:
-            yield item, functools.partial(function, item)
+            yield item, functools.partial(one, item)
         return
-    context = multiprocessing.get_context("spawn")
-    # a fault on a GPU spoils all that its process does later
-    tasks = None if device == "cpu" else 1
-    begun = context.Value("i"), workers
-    pool = ProcessPoolExecutor(workers, context, _begin_worker, begun, max_tasks_per_child=tasks)
-    try:
+    with _processes(workers) as pool:
         futures = {pool.submit(function, item): item for item in items}
         for future in as_completed(futures):
             yield futures[future], future.result
+
+
+def _alone(function: Callable, item: Any) -> Any:
+    """What a function gives of an item in a process of its own: a fault on a GPU spoils all that
+    its process does later. After one, it is tried a second time without captured steps.
+
+    Raises:
+        Died: so did its second process.
+    """
+    try:
+        return _in_a_process(function, item)
+    except (CaptureFailed, AcceleratorError, BrokenProcessPool) as error:
+        again = "trying again in another process with RNC_STEP=eager"
+        print(f"{type(error).__name__}: {error}; {again}", file=sys.stderr, flush=True)
+    try:
+        return _in_a_process(_eagerly, function, item)
+    except BrokenProcessPool as error:
+        raise Died("its process died, and so did a second one with RNC_STEP=eager") from error
+
+
+def _in_a_process(function: Callable, *arguments) -> Any:
+    with _processes(1) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def _eagerly(function: Callable, item: Any) -> Any:
+    os.environ["RNC_STEP"] = "eager"
+    return function(item)
+
+
+@contextmanager
+def _processes(count: int) -> Iterator[ProcessPoolExecutor]:
+    """They end at once where the block is stopped by anything."""
+    context = multiprocessing.get_context("spawn")
+    begun = context.Value("i"), count
+    pool = ProcessPoolExecutor(count, context, _begin_worker, begun)
+    try:
+        yield pool
     except BaseException:
         for worker in multiprocessing.active_children():  # whoever is stopped means them too
             worker.terminate()

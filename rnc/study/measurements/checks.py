@@ -16,8 +16,8 @@ from rnc.models import features
 from rnc.progress import progress
 from rnc.study.data import first_of_each, unit
 from rnc.study.measurements.measurement import Parts, columns, measurement
-from rnc.study.measurements.subject import BATCH, Subject, attacked
-from rnc.surveys import share
+from rnc.study.measurements.subject import Subject, attacked
+from rnc.surveys import batch_size, share
 
 MULTIPLES = (1, 2, 4, 8, 16)  # of the attack's radius
 STARTS = 5
@@ -45,7 +45,7 @@ def checks(subject: Subject, part: Parts) -> dict:
     model, y, attack = subject.model, subject.y, subject.attack
 
     def right(x: Tensor) -> Tensor:
-        logits = [features(model, images, [])[0] for images in x.split(BATCH)]
+        logits = [features(model, images, [])[0] for images in x.split(batch_size(x))]
         return torch.cat(logits).argmax(1) == y
 
     def at(multiple: int) -> dict:
@@ -110,7 +110,7 @@ def autoattack(subject: Subject, part: Parts) -> dict:
         points = {
             "clean": x,
             "pgd": attacked(model, x, y, attack, noise),
-            "autoattack": standard.run_standard_evaluation(x, y, batch_size=BATCH)[0],
+            "autoattack": standard.run_standard_evaluation(x, y, batch_size=batch_size(x))[0],
         }
         found = {
             name: share(features(model, x, [])[0].argmax(1) == y) for name, x in points.items()

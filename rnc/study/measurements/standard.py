@@ -156,7 +156,10 @@ def sending(clean: Tensor, logits: Tensor, h: Tensor, y: Tensor) -> dict:
     }
 
 
-@measurement(version=1, passes=lambda attack: len(SWEEP[attack.norm]) * (2 * attack.steps + 1))
+@measurement(
+    version=1,
+    passes=lambda attack: len({*SWEEP[attack.norm]} - {0, attack.eps}) * (2 * attack.steps + 1),
+)
 def sweep(subject: Subject, part: Parts) -> dict:
     """Collapse at radii `eps` from 0 to twice the paper's, in 1/255, and the attack's own: the
     measures of SWEPT, leap and alignment angle, the `drawing` of the points of four classes (see
@@ -165,11 +168,16 @@ def sweep(subject: Subject, part: Parts) -> dict:
     model, y, k = subject.model, subject.y, subject.num_classes
     clean = subject.clean_means
     drawing = Drawing(subject.read, y)
+    there = {subject.attack.eps: "pgd", 0: "clean"}  # the same points, found and read before
+
+    def read(eps: float) -> tuple[Tensor, Tensor]:
+        if eps in there:
+            return subject.read[there[eps]]
+        noise = Generator(y.device).manual_seed(0)
+        return read_out(model, attacked(model, subject.x, y, subject.attack.at_radius(eps), noise))
 
     def at_radius(eps: float) -> dict:
-        noise = Generator(y.device).manual_seed(0)
-        x = attacked(model, subject.x, y, subject.attack.at_radius(eps), noise)
-        logits, h = read_out(model, x)
+        logits, h = read(eps)
         measured, means = measures(logits, h, y, model.classifier.weight, clean)
         leap = simplex_alignment(clean, class_means(h, logits.argmax(1), k))
         return {

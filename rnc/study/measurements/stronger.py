@@ -25,10 +25,10 @@ from rnc.progress import progress
 from rnc.study.measurements.changed import arrived, changed_labels
 from rnc.study.measurements.measurement import Parts, columns, measurement
 from rnc.study.measurements.standard import landing, output_measures, sending
-from rnc.study.measurements.subject import BATCH, Subject, attacked
+from rnc.study.measurements.subject import Subject, attacked
 from rnc.study.settings import Attack
 from rnc.study.training import build
-from rnc.surveys import measures, read_out
+from rnc.surveys import batch_size, measures, read_out
 
 LAYERS = 9  # about as many as a network has
 
@@ -85,10 +85,11 @@ def stronger(subject: Subject, part: Parts) -> dict:
         """The strongest of what was tried and of one attack for each loss."""
         options = attack.size | {"targeted": targeted, "generator": noise, "check": False}
         what = f"stronger attacks on {subject.training}: batch"
-        batches = progress(subject.x.split(BATCH), what, math.ceil(len(y) / BATCH))
-        others = (perturbed.split(BATCH) for perturbed in tried)
+        size = batch_size(subject.x)
+        batches = progress(subject.x.split(size), what, math.ceil(len(y) / size))
+        others = (perturbed.split(size) for perturbed in tried)
         best = []
-        for x, part_labels, *rest in zip(batches, labels.split(BATCH), *others, strict=True):
+        for x, part_labels, *rest in zip(batches, labels.split(size), *others, strict=True):
             rest += [pgd(model, x, part_labels, loss=loss, **options) for loss in losses]
             best.append(strongest(model, part_labels, rest, targeted))
         return torch.cat(best)
@@ -217,7 +218,7 @@ def ncc_classifier(model: nn.Module, layer: str, x: Tensor, y: Tensor, num_class
         num_classes: K.
     """
     means = ClassMeans(num_classes)
-    for images, labels in zip(x.split(BATCH), y.split(BATCH), strict=True):
+    for images, labels in zip(x.split(batch_size(x)), y.split(batch_size(x)), strict=True):
         with torch.no_grad():
             means.update(output(model, images, layer), labels)
     logits = linear_ncc(means.means, x.dtype)
@@ -231,5 +232,5 @@ def _margin(model: Model, x: Tensor, y: Tensor) -> Tensor:
 
 def _accuracy(model: Model, x: Tensor, y: Tensor) -> float:
     """Of points that the classifier is sure of one way or the other; a tie is a mistake."""
-    parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    parts = zip(x.split(batch_size(x)), y.split(batch_size(x)), strict=True)
     return float(torch.cat([_margin(model, *part) < 0 for part in parts]).double().mean())

@@ -19,9 +19,7 @@ from rnc.study.data import Images, first_of_each, unit
 from rnc.study.methods import ST
 from rnc.study.settings import Attack, Evaluation, Training
 from rnc.study.training import build
-from rnc.surveys import class_means, read_out
-
-BATCH = 500  # points at a time
+from rnc.surveys import batch_size, class_means, read_out
 
 Read = dict[str, tuple[Tensor, Tensor]]  # by kind of points, logits N x K and features N x D
 
@@ -133,5 +131,5 @@ def attacked(
     """All points under PGD, a batch at a time; options are those of `rnc.pgd`."""
     # images of a data set are in [0, 1], and to look would wait for a GPU
     options = attack.size | {"generator": noise, "check": False} | options
-    parts = zip(x.split(BATCH), y.split(BATCH), strict=True)
+    parts = zip(x.split(batch_size(x)), y.split(batch_size(x)), strict=True)
     return torch.cat([pgd(model, *part, **options) for part in parts])
