@@ -296,7 +296,7 @@ def test_with_half_of_the_data_it_benchmarks_and_says_what_is_to_come(
     monkeypatch.setattr(gpu, "HALF", int(size * 0.7))
     gpu.split(source[0], at_home / "halves")
     monkeypatch.delenv("RNC_DATA")
-    smaller = replace(data.DATASETS["cifar10"], shape=(3, 16, 16))
+    smaller = replace(data.DATASETS["cifar10"], shape=(3, 8, 8))
     monkeypatch.setitem(data.DATASETS, "cifar10", smaller)
     # in this process, which has begun already
     here = SimpleNamespace(run=lambda command: gpu.main(command[2:]))

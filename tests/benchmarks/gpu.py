@@ -437,6 +437,7 @@ def go(
     for variable, name in {"RNC_STORE": "store", "RNC_RECORDS": "records"}.items():
         os.environ[variable] = str(place / name)
     os.environ.setdefault("RNC_DATA", str(place / "data"))
+    os.environ["RNC_DATA"] = str(folders.data())  # whatever folder a command is given in
     study = Study.of(**COMMON | settings, device=device)
     missing = lacking(halves, study.base.dataset, place / "mosaics")
     file, found = place / "grid.toml", place / "benchmark.json"
