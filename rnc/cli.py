@@ -109,6 +109,20 @@ def grid(
     long: bool = False,
 ) -> None:
     """Make the records of a list of settings, in its order, and publish them with the book."""
+    requests, device = listed(file, device)
+    compute(_shard(requests, shard), device, minutes, long, publish=True)
+
+
+def listed(file: Path, device: str | None = None) -> tuple[list[Request], str]:
+    """The records that a list of settings asks for, in its order, and on which device.
+
+    Args:
+        file: TOML; see book/records.
+        device: None: that of the presets.
+
+    Raises:
+        ParameterError: names the setting, its value and what is allowed.
+    """
     try:
         entries = tomllib.loads(file.read_text(encoding="utf-8"))["run"]
         if not entries or not all(isinstance(entry, dict) for entry in entries):
@@ -128,7 +142,7 @@ def grid(
         requests += _requests(study, only, extra)
     if len(devices) > 1:
         raise ParameterError(f"device must be given; presets want {' and '.join(sorted(devices))}")
-    compute(_shard(requests, shard), devices.pop(), minutes, long, publish=True)
+    return requests, devices.pop()
 
 
 def neighbours(only: list[str] = (), seeds: Any = None, publish: bool = False) -> None:

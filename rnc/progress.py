@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from tqdm import tqdm
 
 SECONDS = 10  # between two lines of a log
 position = 0  # row of the bar, for processes side by side
-_deadline = math.inf  # time.time() at which to be done
+# time.time() at which to be done; a thread has its own
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 
 
 class OutOfTime(Exception):
@@ -22,28 +24,26 @@ class OutOfTime(Exception):
 @contextmanager
 def until(deadline: float) -> Iterator[None]:
     """A budget for all loops of the block that show progress: time.time() at which to be done."""
-    global _deadline
-    before, _deadline = _deadline, min(_deadline, deadline)
+    before = _deadline.set(min(_deadline.get(), deadline))
     try:
         yield
     finally:
-        _deadline = before
+        _deadline.reset(before)
 
 
 @contextmanager
 def without_limit() -> Iterator[None]:
     """Suspends the budget in the block."""
-    global _deadline
-    before, _deadline = _deadline, math.inf
+    before = _deadline.set(math.inf)
     try:
         yield
     finally:
-        _deadline = before
+        _deadline.reset(before)
 
 
 def seconds_left() -> float:
     """Of the budget; infinite where there is none."""
-    return _deadline - time.time()
+    return _deadline.get() - time.time()
 
 
 def progress(items: Iterable, what: str, total: int, done: int = 0) -> Iterator:

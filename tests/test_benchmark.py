@@ -1,19 +1,13 @@
 """What a benchmark says of its work is counted, and the count is right."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
+import benchmark
 import pytest
 from torch import nn
 
 from rnc.models import MODELS
 from rnc.study.settings import Attack, Study
-
-FILE = Path(__file__).parent / "benchmarks" / "benchmark.py"
-spec = importlib.util.spec_from_file_location("benchmark", FILE)
-benchmark = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(benchmark)
 
 
 def one_layer():

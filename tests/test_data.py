@@ -263,7 +263,7 @@ class FakeCifar:
         self.targets = [1, 0, 0, 1, 1, 0]
 
 
-def test_cifar_is_the_same_from_torchvision_and_from_folders(tmp_path, monkeypatch):
+def test_cifar_is_the_same_from_torchvision_from_folders_and_from_a_file(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.CIFAR10", FakeCifar)
     monkeypatch.setenv("RNC_DATA", str(tmp_path / "one"))
     one = data.load("cifar10")
@@ -277,9 +277,19 @@ def test_cifar_is_the_same_from_torchvision_and_from_folders(tmp_path, monkeypat
             counts[label] += 1
     monkeypatch.setenv("RNC_DATA", str(tmp_path / "two"))
     two = data.load("cifar10")
-    assert torch.equal(one.x, two.x)
-    assert torch.equal(one.x_test, two.x_test)
-    assert (one.classes, one.mean, one.std) == (two.classes, two.mean, two.std)
+    (tmp_path / "three").mkdir()
+    arrays = {
+        "x": one.x.numpy(), "y": one.y.numpy(), "x_test": one.x_test.numpy(),
+        "y_test": one.y_test.numpy(), "classes": np.array(one.classes),
+    }  # fmt: skip
+    np.savez(tmp_path / "three" / "cifar10.npz", **arrays)
+    monkeypatch.setenv("RNC_DATA", str(tmp_path / "three"))
+    three = data.load("cifar10")
+    for other in (two, three):
+        assert torch.equal(one.x, other.x)
+        assert torch.equal(one.x_test, other.x_test)
+        assert one.digest == other.digest
+        assert (one.classes, one.mean, one.std) == (other.classes, other.mean, other.std)
 
 
 def test_without_a_network_the_error_says_how_to_point_at_a_copy(tmp_path, monkeypatch):
@@ -291,7 +301,7 @@ def test_without_a_network_the_error_says_how_to_point_at_a_copy(tmp_path, monke
     with pytest.raises(
         DataError,
         match=r"CIFAR-100 is not in .* could not be downloaded \(.*no route to host.*\); set "
-        r"RNC_DATA to a folder that holds torchvision's copy, or cifar100/train and cifar100/test",
+        r"RNC_DATA to a folder that holds torchvision's copy, cifar100.npz, or cifar100/train and",
     ):
         data.load("cifar100")
 

@@ -1,5 +1,6 @@
 """An update from static tensors is the plain one, bitwise."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -73,6 +74,18 @@ def test_an_epoch_of_steps_is_that_of_the_plain_loop(images, method, model, prec
         assert [step.epoch(number) for number in range(2)] == expected
     assert training.learning_rate(0) != training.learning_rate(1)
     assert digest(two.state_dict()) == digest(one.state_dict())
+
+
+def test_steps_of_threads_side_by_side_are_those_of_one_after_the_other(images):
+    trainings = [settings(method) for method in METHODS]
+    alone, together = (
+        [Step(training, build(training, images), images) for training in trainings] for _ in "ab"
+    )
+    with reproducible(images.y.device), ThreadPoolExecutor(len(trainings)) as pool:
+        expected = [step.epoch(0) for step in alone]
+        assert list(pool.map(lambda step: step.epoch(0), together)) == expected
+    for one, two in zip(alone, together, strict=True):
+        assert digest(one.model.state_dict()) == digest(two.model.state_dict())
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -1,5 +1,6 @@
 """What makes each objective that objective, and what makes a training repeatable."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -157,6 +158,20 @@ def same(a, b):
 def test_training_twice_is_bitwise_the_same(images, tiny, method):
     training = tiny.training(method)
     assert same(train(training, images), train(training, images))
+
+
+def test_threads_side_by_side_train_what_one_after_the_other_does(images, tiny):
+    trainings = tiny.trainings(*METHODS)
+    alone = [train(training, images) for training in trainings]
+    with reproducible(images.y.device), ThreadPoolExecutor(len(trainings)) as pool:
+        together = list(pool.map(lambda training: train(training, images), trainings))
+    assert all(map(same, together, alone))
+
+
+def test_a_budget_is_of_its_thread():
+    with progress.until(0), ThreadPoolExecutor(1) as pool:
+        assert progress.seconds_left() < 0
+        assert pool.submit(progress.seconds_left).result() == float("inf")
 
 
 def test_another_seed_is_another_network(images, tiny):

@@ -164,11 +164,15 @@ def digits(per_class: int | None = None) -> Splits:
 
 
 def cifar(dataset: str, per_class: int | None = None) -> Splits:
-    """CIFAR-10 or CIFAR-100: from class folders in the data folder, else by torchvision.
+    """CIFAR-10 or CIFAR-100: from a file of arrays or from class folders in the data folder, else
+    by torchvision.
 
-    torchvision finds its own copy there, or downloads one with progress on the standard error.
+    The file is cifar10.npz or cifar100.npz (see `arrays`), and the fastest to read. torchvision
+    finds its own copy there, or downloads one with progress on the standard error.
     """
     folder = folders.data()
+    if (folder / f"{dataset}.npz").exists():
+        return arrays(folder / f"{dataset}.npz")
     if (folder / dataset / "train").is_dir():
         return image_folder(folder / dataset, 0, per_class)
     from torchvision import datasets
@@ -180,8 +184,8 @@ def cifar(dataset: str, per_class: int | None = None) -> Splits:
     except (OSError, RuntimeError) as error:  # no network, no space, or a broken file
         raise DataError(
             f"{DATASETS[dataset].title} is not in {folder} and could not be downloaded ({error}); "
-            f"set RNC_DATA to a folder that holds torchvision's copy, or {dataset}/train and "
-            f"{dataset}/test with a folder of images for each class"
+            f"set RNC_DATA to a folder that holds torchvision's copy, {dataset}.npz, or "
+            f"{dataset}/train and {dataset}/test with a folder of images for each class"
         ) from error
 
     def in_order(split) -> Split:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import platformdirs
-
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
@@ -30,4 +28,6 @@ def _folder(variable: str, name: str) -> Path:
         return Path(os.environ[variable]).expanduser().absolute()
     if (CHECKOUT / "pyproject.toml").exists():
         return CHECKOUT / name
+    import platformdirs  # a checkout does without it
+
     return Path(platformdirs.user_cache_dir("rnc")) / name

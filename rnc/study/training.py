@@ -8,6 +8,7 @@ ends (on one CPU, with one thread).
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from rnc.study.settings import Training
 from rnc.study.step import Step
 
 CHECKPOINT_SECONDS = {"cpu": 10.0, "cuda": 60.0}
+_seeded = threading.Lock()  # torch's own generator, of which all threads have the same one
 VERSION = 1  # of weights; raise it when the same settings end in other weights
 
 
@@ -60,7 +62,8 @@ def reproducible(device: torch.device) -> Iterator[None]:
     One thread, because the order of a parallel sum changes its last digits; several
     trainings side by side use several cores better than one training does. On a GPU the
     fastest algorithms are taken, whose sums have no fixed order; float32 is not rounded to
-    TensorFloat-32 there.
+    TensorFloat-32 there. All this is set for the process: threads side by side want one such
+    block around all of them, else the first to end takes it from the others.
     """
     if device.type == "cuda":
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
@@ -87,7 +90,7 @@ def build(training: Training, images: Images) -> nn.Module:
             f"images must have 3 channels for the networks of this book; those of "
             f"{training.dataset} have {images.x.shape[1]}"
         )
-    with torch.random.fork_rng(devices=[]):
+    with _seeded, torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         model = MODELS[training.model](
             len(images.classes), training.width, images.mean, images.std
