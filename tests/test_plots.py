@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from test_claims import by_title, put, seed_of_all
 
 from rnc.show import plots
@@ -101,6 +102,19 @@ def test_methods_keep_their_colours_and_others_have_one():
     assert colours == [METHODS["at"].colour] * 2 + [plots.OTHER] * 2
     own = [method.colour for method in METHODS.values()]
     assert len({*own, plots.OTHER}) == len(own) + 1
+
+
+@pytest.mark.parametrize("high", [0.2, 1, 30, 3000, 1e6])
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_a_logarithmic_axis_has_a_few_ticks_over_any_range(name, high):
+    figure, axis = plt.subplots(figsize=(2, 2))
+    plt.close(figure)
+    getattr(axis, f"set_{name}scale")("log")
+    getattr(axis, f"set_{name}lim")(0.08, high)
+    plots.log_ticks(axis, name)
+    figure.draw_without_rendering()
+    ticks = getattr(axis, f"get_{name}ticks")()
+    assert 2 <= sum(0.08 <= tick <= high for tick in ticks) <= 6
 
 
 def test_what_is_called_collapsed_is_shaded():

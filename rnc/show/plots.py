@@ -670,8 +670,10 @@ def _vertex_line(axis: Axes, angle: float) -> None:
 def log_ticks(axis: Axes, name: str) -> None:
     """Ticks of the logarithmic axis "x" or "y" as plain numbers, few enough to stand apart."""
     low, high = sorted(getattr(axis, f"get_{name}lim")())
-    of = getattr(axis, f"{name}axis")
-    of.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 10 * low else (1, 3)))
+    of, decades = getattr(axis, f"{name}axis"), math.log10(high / low)
+    # over many decades no tick at all would be left of those between them
+    subs = (1, 2, 5) if decades < 1 else (1, 3) if decades < 2.5 else (1,)
+    of.set_major_locator(LogLocator(subs=subs))
     of.set_major_formatter("{x:g}")
     of.set_minor_formatter(NullFormatter())
 
