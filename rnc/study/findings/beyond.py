@@ -74,7 +74,7 @@ def at_collapses_under_longer(seeds: list[Seed]) -> Outcome:
     longer = [{AT.title: seed[AT.title].under_stronger()} for seed in seeds]
     verdict = verdict_of(longer, "C7")
     return HOLDS if verdict.verdict == HOLDS else "other", {
-        "nc1": span(spreads(longer, AT, "pgd"), ".3f"),
+        "nc1": span(spreads(longer, AT, "pgd"), ".3g"),
         "verdict": verdict.verdict,
     }
 

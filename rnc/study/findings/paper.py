@@ -129,7 +129,7 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
         all tests of a leap are met.""",
     diffuse="""{share} of the points get another label. The means of their groups are {angle}
         rad from the clean vertices (scatter: {null_angle}) and {length} times as long, and
-        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: this is no leap.""",
+        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: by our bounds this is no leap.""",
     none="""Too few points get another label ({share}) to say where they go.""",
 )
 def points_leap(seeds: list[Seed]) -> Outcome:
@@ -270,8 +270,8 @@ def at_collapses(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C7")
     return HOLDS if verdict.verdict == HOLDS else "other", tests_met(verdict) | {
         "bound": f"{verdict.claim.conditions[0].bound:g}",
-        "clean": span(spreads(seeds, AT, "clean"), ".3f"),
-        "attacked": span(spreads(seeds, AT, "pgd"), ".3f"),
+        "clean": span(spreads(seeds, AT, "clean"), ".3g"),
+        "attacked": span(spreads(seeds, AT, "pgd"), ".3g"),
     }
 
 
