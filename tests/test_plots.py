@@ -117,6 +117,24 @@ def test_a_logarithmic_axis_has_a_few_ticks_over_any_range(name, high):
     assert 2 <= sum(0.08 <= tick <= high for tick in ticks) <= 6
 
 
+def test_no_marker_is_cut_at_the_edge_of_its_panel():
+    """Of values at both ends of what can be: none and all."""
+    ends = record([0.0, 1.0])
+    swept = {"accuracy": [1.0, 0.0], "nc1": [1.0, 9.0], "nc2_angles": [0, 0.4], "leap": [0, 0.4]}
+    ends.measured["sweep"] = {"values": {"eps": [0, 8]} | swept}
+    figures = (
+        plots.training_curves({"ST": [ends]}),
+        plots.layers({"ST": [ends]}),
+        plots.eps_sweep({"ST": [ends]}),
+    )
+    for axis in (axis for figure in figures for axis in figure.axes):
+        low, high = sorted(axis.get_ylim())
+        for line in axis.lines:
+            values = np.array(line.get_ydata())
+            drawn = values > 0 if axis.get_yscale() == "log" else np.isfinite(values)
+            assert low < values[drawn].min() <= values[drawn].max() < high, axis.get_title()
+
+
 def test_what_is_called_collapsed_is_shaded():
     figure = plots.training_curves({"ST": [record([5.0, 0.4])]}, ["nc1", "nc3", "accuracy"])
     zones = [[patch.get_y() + patch.get_height() for patch in a.patches] for a in figure.axes]

@@ -13,7 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from rnc.neighbours.deep_linear.experiments import DEPTHS, SWEEP, Settings
 from rnc.neighbours.deep_linear.theory import Optimum, Problem, jump, last_root, stationary
 from rnc.show.ends import name_ends
-from rnc.show.plots import GREY, PALETTE, banded, styled
+from rnc.show.plots import GREY, PALETTE, banded, from_zero, styled
 from rnc.show.tables import Table, table
 
 COLOURS = dict(
@@ -61,7 +61,7 @@ def lengths(measured: dict, settings: Settings) -> Figure:
             axis.plot(counts, found, "o", color=colour, label=f"{label}, found")
         axis.set_title(f"squared length, {title}")
         axis.set_xlabel("points of the class")
-        axis.set_ylim(bottom=0)
+        from_zero(axis, "y")
     name_ends(figure, DEPTH_NAMES)
     return figure
 

@@ -12,7 +12,7 @@ from rnc.neighbours.perturbation import network, theory
 from rnc.neighbours.perturbation.claims import NAMES
 from rnc.neighbours.perturbation.experiments import Settings
 from rnc.show.ends import name_ends
-from rnc.show.plots import GREY, PALETTE, banded, styled
+from rnc.show.plots import GREY, PALETTE, banded, from_zero, styled
 from rnc.study.methods import AT, ST
 
 COLOURS = (PALETTE[4], PALETTE[5], PALETTE[2])
@@ -66,7 +66,7 @@ def pulled(measured: dict, settings: Settings) -> Figure:
         axes[0].plot(x, 1 + np.array(own["first"]), ":", color=GREY)
         axes[0].plot(x, 1 + np.array(own["minimiser"]), "o", color=COLOURS[1])
     axes[0].set_xscale("log")
-    axes[0].set_ylim(bottom=0)
+    from_zero(axes[0], "y")
     axes[0].set_xlabel("1/β")
     axes[0].set_title("R / R of the given features")
     axes[0].legend(
@@ -144,7 +144,7 @@ def depth(measured: dict) -> Figure:
             banded(axis, layers, rows, colour, **style)
         axis.set_title(title)
         if measure in ("share", "within"):
-            axis.set_ylim(bottom=0)
+            from_zero(axis, "y")
         else:
             axis.set_yscale("log")
         if measure == "share":

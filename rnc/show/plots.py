@@ -143,7 +143,7 @@ def training_curves(
         elif measure in ("accuracy", "ncc_accuracy", "nc4"):
             axis.set_ylim(-0.03, 1.03)
         else:
-            axis.set_ylim(bottom=0)
+            from_zero(axis, "y")
         _collapsed(axis, measure, next(iter(records.values()))[0].num_classes)
     _named(figure, records, kinds)
     return figure
@@ -160,7 +160,7 @@ def angles_along_training(records: Records, names: dict[str, str]) -> Figure:
         _vertex_line(axis, seeds[0].vertex_angle)
         axis.set_title(title)
         axis.set_ylabel("angle (rad)")
-        axis.set_ylim(bottom=0)
+        from_zero(axis, "y")
         _epochs(axis)
     _named(figure, records, ["clean"])
     return figure
@@ -275,7 +275,7 @@ def leap_or_scatter(records: Records) -> Figure:
         if measure == "nc1":
             axis.set_xscale("log")
         else:
-            axis.set_xlim(left=0)
+            from_zero(axis, "x")
     return figure
 
 
@@ -295,7 +295,7 @@ def leap_over_radii(records: Records) -> Figure:
         if measure == "nc1":
             axis.set_yscale("log")
         else:
-            axis.set_ylim(bottom=0)
+            from_zero(axis, "y")
     name_ends(figure, {_label(title, "pgd"): title, _label(title, "gauss"): "scatter"})
     return figure
 
@@ -339,7 +339,7 @@ def eps_sweep(records: Records) -> Figure:
         if name == "nc1":
             axis.set_yscale("log")
         else:
-            axis.set_ylim(bottom=0)
+            from_zero(axis, "y")
     _named(figure, records, ["clean"])
     return figure
 
@@ -361,7 +361,7 @@ def layers(networks: dict[str, list[Record] | list[Survey]]) -> Figure:
         if logarithmic:
             axis.set_yscale("log")
         else:
-            axis.set_ylim(bottom=0)
+            from_zero(axis, "y")
     _named(figure, networks, ("clean", "pgd"))
     return figure
 
@@ -439,7 +439,7 @@ def without_robustness(records: Records) -> Figure:
         if measure == "nc1":
             axis.set_yscale("log")
         else:
-            axis.set_ylim(bottom=0)
+            from_zero(axis, "y")
     names = {_label(method, "clean"): "training", _label(method, "gauss"): "test"}
     name_ends(figure, names, marked=True)
     return figure
@@ -492,7 +492,7 @@ def over_setting(series: Series, name: str, measures: Iterable[str] = ("nc1",)) 
         axis.set_xlabel(name)
         axis.set_xticks(list(series), [f"{value:g}" for value in series])
         axis.margins(y=0.15)
-        axis.set_ylim(bottom=0)
+        from_zero(axis, "y")
     name_ends(figure, {title: title for title in titles})
     return figure
 
@@ -584,7 +584,7 @@ def beside_paper(scales: dict[str, Records]) -> Figure:
             axis.set_xscale("log")
             log_ticks(axis, "x")
         else:
-            axis.set_xlim(left=0)
+            from_zero(axis, "x")
         source = f"figure {curve.figure}; paper: {curve.reported}"
         axis.set_title(f"{curve.what}\n({source})", fontsize=9)
         axis.set_yticks(range(len(names)), names)
@@ -665,6 +665,12 @@ def _collapsed(axis: Axes, measure: str, num_classes: int) -> None:
 
 def _vertex_line(axis: Axes, angle: float) -> None:
     axis.axhline(angle, color=GREY, linestyle=":", label=VERTICES)
+
+
+def from_zero(axis: Axes, name: str) -> None:
+    """Lets the axis "x" or "y" begin at 0, less what a marker there needs to be whole."""
+    _, high = getattr(axis, f"get_{name}lim")()
+    getattr(axis, f"set_{name}lim")(-0.03 * high, high)
 
 
 def log_ticks(axis: Axes, name: str) -> None:
