@@ -184,7 +184,7 @@ OUTCOMES = {
         "little",
         {"much": [("AT", ("stronger", "end", "pgd"), {"accuracy": 0.5})]},
     ),
-    "at_collapses_under_longer": (
+    "at_collapses_under_stronger": (
         "holds",
         {"other": [("AT", ("stronger", "end", "pgd", "nc1"), 5.0)]},
     ),

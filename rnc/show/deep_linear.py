@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Affine2D
 
 from rnc.neighbours.deep_linear.experiments import DEPTHS, SWEEP, Settings
 from rnc.neighbours.deep_linear.theory import Optimum, Problem, jump, last_root, stationary
@@ -101,9 +101,9 @@ def starts(measured: dict) -> Figure:
     for number, depth in enumerate(measured["origin"]["depths"]):
         share = np.mean(measured["origin"]["reached"][str(depth)], axis=1)
         # lines that coincide stand beside each other, and their data where they are
-        beside = ScaledTranslation(0, number / 40, figure.dpi_scale_trans)
+        beside = Affine2D().translate(0, 0.012 * number)
         style = {"color": COLOURS[depth], "label": f"M = {depth}"}
-        axis.plot(scales, share, "-o", transform=axis.transData + beside, **style)
+        axis.plot(scales, share, "-o", transform=beside + axis.transData, **style)
     axis.set_xlabel("scale of the start")
     axis.set_ylabel("share that reach the minimum")
     axis.set_ylim(-0.05, 1.1)

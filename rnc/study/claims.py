@@ -794,8 +794,8 @@ CLAIMS = (
     Claim(
         "C11",
         "TRADES as released does not fully collapse",
-        "TRADES, as the released code runs it with BatchNorm frozen, converges and forms no "
-        "simplices, where AT does.",
+        "TRADES, as the released code runs it with BatchNorm frozen, converges and does not "
+        "fully collapse: it misses tests of collapse that AT meets.",
         "figure 5",
         "05_trades",
         (AT, TRADES_FROZEN),

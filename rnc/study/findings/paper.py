@@ -129,8 +129,8 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
         all tests of a leap are met.""",
     diffuse="""{share} of the points get another label. The means of their groups are {angle}
         rad from the clean vertices (scatter: {null_angle}) and {length} times as long, and
-        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: by our bounds this is
-        no leap.""",
+        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: not within our
+        bounds of a leap.""",
     none="""Too few points get another label ({share}) to say where they go.""",
 )
 def points_leap(seeds: list[Seed]) -> Outcome:
