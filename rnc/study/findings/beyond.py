@@ -68,7 +68,7 @@ def stronger_finds(seeds: list[Seed]) -> Outcome:
     holds="""Under stronger attacks of the same radius NC1/(K−1) of attacked points of AT ends at
         {nc1}, and all tests of C7 are met still.""",
     other="""Under stronger attacks of the same radius NC1/(K−1) of attacked points of AT ends at
-        {nc1}: C7 is then {verdict}, and C8 {aligned}.""",
+        {nc1}: the verdict on C7 is then “{verdict}”, and that on C8 “{aligned}”.""",
 )
 def at_collapses_under_stronger(seeds: list[Seed]) -> Outcome:
     stronger = [{AT.title: seed[AT.title].under_stronger()} for seed in seeds]
