@@ -13,7 +13,7 @@ from matplotlib.transforms import Affine2D
 from rnc.neighbours.deep_linear.experiments import DEPTHS, SWEEP, Settings
 from rnc.neighbours.deep_linear.theory import Optimum, Problem, jump, last_root, stationary
 from rnc.show.ends import name_ends
-from rnc.show.plots import GREY, PALETTE, banded, from_zero, styled
+from rnc.show.plots import GREY, PALETTE, banded, from_zero, key, styled
 from rnc.show.tables import Table, table
 
 COLOURS = dict(
@@ -170,11 +170,7 @@ def digits(measured: dict) -> Figure:
     right.set_title("accuracy of a class")
     right.set_xlabel("its training points")
     right.set_ylim(-0.03, 1.03)
-    handles = [
-        Line2D([], [], color=GREY, linestyle=line, label=name)
-        for name, line in (("test points", "-"), ("under PGD", "--"))
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    key(figure, [("test points", "-", ""), ("under PGD", "--", "")])
     name_ends(figure, {f"M = {depth}, test": f"M = {depth}" for depth in found["depths"]})
     return figure
 

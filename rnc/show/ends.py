@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Annotation, Text
 
+from rnc.show.vector import across
+
 MARKS = {"o": "●", "^": "▲", "s": "■", "D": "◆", "v": "▼"}
 APART = 1.05  # of the height of a name, from one to the next
 
@@ -66,7 +68,7 @@ def _written(axis: Axes, names: Mapping[str, str], marked: bool) -> list[Annotat
 def _end(axis: Axes, line: Line2D) -> tuple[float, float] | None:
     """The rightmost point that is drawn, on the edge of the panel if it lies beyond."""
     x, y = (np.asarray(values, float) for values in line.get_data())
-    if not all(line.get_transform().contains_branch_seperately(axis.transData)):  # across
+    if across(axis, line):
         x = np.full_like(x, max(axis.get_xlim()))
     drawn = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
     if not drawn.size:

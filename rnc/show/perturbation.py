@@ -12,7 +12,7 @@ from rnc.neighbours.perturbation import network, theory
 from rnc.neighbours.perturbation.claims import NAMES
 from rnc.neighbours.perturbation.experiments import Settings
 from rnc.show.ends import name_ends
-from rnc.show.plots import GREY, PALETTE, banded, from_zero, styled
+from rnc.show.plots import GREY, PALETTE, banded, from_zero, key, styled
 from rnc.study.methods import AT, ST
 
 COLOURS = (PALETTE[4], PALETTE[5], PALETTE[2])
@@ -153,11 +153,7 @@ def depth(measured: dict) -> Figure:
     for axis in axes[1]:
         axis.set_xticks(layers, ["in", *map(str, layers[1:])])
         axis.set_xlabel("block")
-    handles = [
-        Line2D([], [], color=GREY, linestyle=line, marker="o", label=NAMES[points])
-        for _, points, _, line in KINDS[:2]
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    key(figure, [(NAMES[points], line, "o") for _, points, _, line in KINDS[:2]])
     names = {f"{method}, {NAMES['clean']}": method for method, *_ in KINDS}
     names[f"start, {NAMES['clean']}"] = "before\ntraining"
     name_ends(figure, names | {"isotropic": "isotropic"})

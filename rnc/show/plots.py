@@ -40,6 +40,7 @@ CLASS_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
 PALETTE = (*CLASS_COLOURS, "#0072B2", "#D55E00", "#F0E442", "#000000")  # Okabe and Ito
 GREY = "#777777"
 VERTICES = "between vertices of a simplex"  # the line at their angle
+VERTEX_NAMES = {VERTICES: "between\nvertices"}
 OUTSIDE = "#b5b5b5"  # points that are sorted into a class that is not drawn
 MEASURES = {  # title, logarithmic
     "accuracy": ("Accuracy", False),
@@ -157,7 +158,7 @@ def angles_along_training(records: Records, names: dict[str, str]) -> Figure:
     for axis, (name, title) in zip(axes, names.items(), strict=True):
         for method, seeds in records.items():
             _line(axis, seeds[0].epochs, [record.angles(name) for record in seeds], method)
-        _vertex_line(axis, seeds[0].vertex_angle)
+        vertex_line(axis, seeds[0].vertex_angle)
         axis.set_title(title)
         axis.set_ylabel("angle (rad)")
         from_zero(axis, "y")
@@ -248,12 +249,12 @@ def landing(record: Record) -> Figure:
     axes[2].bar(at, record.per_class("leap"), color=colour)
     axes[2].set_title("Angle between predicted and clean class mean (rad)")
     axes[2].set_ylim(0, 2)
-    _vertex_line(axes[2], record.vertex_angle)
+    vertex_line(axes[2], record.vertex_angle)
     axes[2].set_xticks(at, record.classes)
     axes[2].set_xlabel("class")
     for axis in axes:
         axis.grid(axis="x", visible=False)
-    name_ends(figure, {VERTICES: "between\nvertices"})
+    name_ends(figure, VERTEX_NAMES)
     return figure
 
 
@@ -387,7 +388,7 @@ def adaptive_layers(records: Records, stronger: Records) -> Figure:
         _layer_names(axis, names)
         axis.set_ylabel("NCC accuracy")
         axis.set_ylim(-0.03, 1.03)
-    _key(figure, ("clean", "pgd", "adaptive"))
+    key(figure, [KINDS[kind] for kind in ("clean", "pgd", "adaptive")])
     return figure
 
 
@@ -663,7 +664,7 @@ def _collapsed(axis: Axes, measure: str, num_classes: int) -> None:
                 )  # fmt: skip
 
 
-def _vertex_line(axis: Axes, angle: float) -> None:
+def vertex_line(axis: Axes, angle: float) -> None:
     axis.axhline(angle, color=GREY, linestyle=":", label=VERTICES)
 
 
@@ -693,15 +694,16 @@ def _named(figure: Figure, titles: Iterable[str], kinds: Iterable[str]) -> None:
         name_ends(figure, names, marked=True)
         return
     if len(kinds) > 1:
-        _key(figure, kinds)
+        key(figure, [KINDS[kind] for kind in kinds])
     names = {_label(title, kinds[0]): title.replace(" (", "\n(") for title in titles}
-    name_ends(figure, names | {VERTICES: "between\nvertices"})
+    name_ends(figure, names | VERTEX_NAMES)
 
 
-def _key(figure: Figure, kinds: Iterable[str]) -> None:
+def key(figure: Figure, styles: Iterable[tuple[str, str, str]]) -> None:
+    """What line styles stand for, in a row above the panels: of each its name, line and marker."""
     handles = [
         Line2D([], [], color=GREY, linestyle=line, marker=marker, label=name)
-        for name, line, marker in (KINDS[kind] for kind in kinds)
+        for name, line, marker in styles
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from rnc.show import plots
 from rnc.show.ends import name_ends
-from rnc.show.plots import GREY, KINDS, OTHER, VERTICES, log_ticks, styled
+from rnc.show.plots import GREY, KINDS, OTHER, VERTEX_NAMES, log_ticks, styled, vertex_line
 from rnc.show.tables import Table, table
 from rnc.study.reports import MEASURES, POINTS, Measure, Report
 
@@ -80,13 +80,13 @@ def landing(one: Report) -> Figure:
     axis.bar(range(one.k), angles, color=OTHER)
     for number in np.flatnonzero(np.isnan(angles)):
         axis.annotate("none", (number, 0), ha="center", va="bottom", fontsize=8.5, color=GREY)
-    axis.axhline(vertices, color=GREY, linestyle=":", label=VERTICES)
+    vertex_line(axis, vertices)
     axis.set_ylim(0, vertices * 1.15)
     axis.set_ylabel("angle to the vertex (rad)")
     names = one.about["class_names"]
     axis.set_xticks(range(one.k), names, rotation=60 if max(map(len, names)) > 3 else 0)
     axis.set_xlabel("taken for class")
-    name_ends(figure, {VERTICES: "between\nvertices"})
+    name_ends(figure, VERTEX_NAMES)
     return figure
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 # what follows the theme of the page; rules of a style sheet do not reach into what is used again
@@ -127,8 +128,7 @@ def _rows(axis: Axes) -> Iterator[list]:
         return f"series {next(count)}" if label.startswith("_") or not label else label
 
     for line in axis.get_lines():
-        # a line across the panel is no data
-        if all(line.get_transform().contains_branch_seperately(axis.transData)):
+        if not across(axis, line):
             series, *space = named(line), *getattr(line, "_verts3d", ())
             points = zip(*(space or (*line.get_data(), itertools.repeat(""))), strict=False)
             yield from ([series, *map(_plain, point)] for point in points)
@@ -148,6 +148,11 @@ def _rows(axis: Axes) -> Iterator[list]:
         series, values = named(image), np.asarray(image.get_array())
         if values.ndim == 2:
             yield from ([series, x, y, _plain(value)] for (y, x), value in np.ndenumerate(values))
+
+
+def across(axis: Axes, line: Line2D) -> bool:
+    """Whether a line goes across the panel, whatever its data, and so is none."""
+    return not all(line.get_transform().contains_branch_seperately(axis.transData))
 
 
 def _plain(value: object) -> object:

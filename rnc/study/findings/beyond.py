@@ -140,24 +140,23 @@ def autoattack_finds(seeds: list[Seed]) -> Outcome:
     points, taken, left = seeds[0][AT.title]["autoattack"]["train"]["points"], [], []
     for method in (AT, TRADES, TRADES_FROZEN):
         records = [seed[method.title] for seed in seeds if method.title in seed]
-        found = [r["autoattack"] for r in records if "autoattack" in r.measured]
+        records = [record for record in records if "autoattack" in record.measured]
         said = []
-        for kind, name in (("train", "training"), ("test", "test")) * bool(found):
+        for kind, name in (("train", "training"), ("test", "test")) * bool(records):
             pgd, auto = (
-                np.array([attacked[kind][attack] for attacked in found])
+                np.array([record["autoattack"][kind][attack] for record in records])
                 for attack in ("pgd", "autoattack")
             )
             all_points = [
                 record.end("pgd", "accuracy") if kind == "train" else record.test("pgd")
                 for record in records
-                if "autoattack" in record.measured
             ]
             taken += list(pgd - auto)
             said.append(
                 f"{span(auto, '.0%')} of the {name} points "
                 f"({span(pgd, '.0%')}; {span(all_points, '.0%')})"
             )
-        left += [f"of {method.title} {' and '.join(said)}"] * bool(found)
+        left += [f"of {method.title} {' and '.join(said)}"] * bool(records)
     outcome = "agrees" if max(taken) <= 0.05 + 1e-9 else "differs"
     return outcome, {
         "points": str(points),
