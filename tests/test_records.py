@@ -125,6 +125,17 @@ def test_standard_training_stands_beside_every_attack_of_the_others():
     assert [list(found) for found in alone.values()] == [["ST"]]
 
 
+def test_a_preset_that_trains_standard_training_longer_is_one_scale():
+    quick = Study.of("quick", seeds=[1, 2])
+    found = [record(t) for seed in (1, 2) for t in quick.trainings(seed=seed)]
+    longer = record(replace(quick.training("at"), epochs=130))
+    one, other = by_scale([longer, *found]).items()
+    assert one[0] == str(quick)
+    assert [len(seeds) for seeds in one[1].values()] == [2, 2, 2, 2]
+    assert "130 epochs" in other[0]
+    assert list(other[1]) == ["AT"]
+
+
 def test_another_evaluation_is_another_scale_and_short_trainings_come_first():
     study = Study.of("cifar10-small")
     some = Evaluation(study.evaluation.attack, per_class=10)

@@ -8,7 +8,17 @@ from dataclasses import replace
 from rnc.study import store
 from rnc.study.methods import METHODS, ST
 from rnc.study.record import Record
-from rnc.study.settings import COMPARED, Attack, Evaluation, Study, Training, as_json, named_seeds
+from rnc.study.settings import (
+    COMPARED,
+    Attack,
+    Evaluation,
+    Study,
+    Training,
+    as_json,
+    epochs_of_study,
+    named_seeds,
+    scale_of,
+)
 from rnc.study.store import Request
 
 Records = dict[str, list[Record]]  # by title of the method, a record for each seed
@@ -78,13 +88,17 @@ def whole(found: dict[str, Records]) -> dict[str, Records]:
 
 
 def by_scale(found: Iterable[Record]) -> dict[str, Records]:
-    """Records grouped by every setting but method and seed, in order of the trainings' length."""
+    """Records grouped by every setting but method and seed, in order of the studies' length."""
     groups: dict[tuple[Training, Evaluation], dict[Attack | None, list[Record]]] = {}
     order = list(METHODS.values())
-    for record in sorted(
-        found, key=lambda r: (r.training.epochs, order.index(r.training.method), r.training.seed)
-    ):
-        shared = replace(record.training, method=ST, seed=0, attack=None)
+
+    def rank(record: Record) -> tuple[int, int, int]:
+        training = record.training
+        return epochs_of_study(training), order.index(training.method), training.seed
+
+    for record in sorted(found, key=rank):
+        epochs = epochs_of_study(record.training)
+        shared = replace(record.training, method=ST, seed=0, attack=None, epochs=epochs)
         attacks = groups.setdefault((shared, record.evaluation), {})
         attacks.setdefault(record.training.attack, []).append(record)
     named: dict[str, list[tuple[dict, list[Record]]]] = {}
@@ -93,7 +107,8 @@ def by_scale(found: Iterable[Record]) -> dict[str, Records]:
         for attack, attacked in attacks.items() or [(None, [])]:
             members = unattacked + attacked
             settings = as_json(shared) | {"attack": f"of training {attack}"}
-            named.setdefault(f"{shared.scale}; {evaluation}", []).append((settings, members))
+            scale = scale_of([record.training for record in members])
+            named.setdefault(f"{scale}; {evaluation}", []).append((settings, members))
     return {
         name + _apart(settings, [other for other, _ in same]) + _seeds(members): _by_method(
             members

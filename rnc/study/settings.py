@@ -473,6 +473,14 @@ def scale_of(trainings: Sequence[Training]) -> str:
     return first.scale.replace(first.length, f"{' or '.join(named)} epochs")
 
 
+def epochs_of_study(training: Training) -> int:
+    """Epochs of a network's study: those of the other methods where a preset trains ST longer."""
+    for preset in PRESETS.values():
+        if preset.st_epochs and training == preset.training("st", training.seed):
+            return preset.base.epochs
+    return training.epochs
+
+
 def named_seeds(seeds: Iterable[int]) -> str:
     seeds = list(seeds)
     return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
