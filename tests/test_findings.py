@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_claims import BREAKS, GOOD, by_title, put, record, seed_of_all
+from test_claims import BREAKS, GONE, GOOD, by_title, put, record, seed_of_all
 
 from rnc import say
 from rnc.study import folders, store
@@ -240,7 +240,8 @@ def test_a_sentence_follows_the_records(records, name):
     first, _ = OUTCOMES[name]
     outcome, values = FINDINGS[name].outcome(records)
     assert outcome == first
-    assert say(records, name) == FINDINGS[name].texts[first].format(**values)
+    said = FINDINGS[name].texts[first].format(**values)
+    assert say(records, name) == said.replace("at every seed", "at the one seed")
 
 
 @pytest.mark.parametrize(
@@ -279,6 +280,12 @@ def test_numbers_go_from_the_lowest_to_the_highest_seed():
     put(found["AT"][1], (END, "pgd", "nc1", -1), 8.0)
     put(found["TRADES"][1], (END, "pgd", "nc1", -1), 4.0)
     assert FINDINGS["trades_beside_at"].outcome(found)[1]["attacked"] == "0.50–6.2"
+
+
+def test_one_seed_is_not_said_to_be_every_seed():
+    first, second = (record("st", GOOD | {"nc1": 5.0}, GONE, seed) for seed in (0, 1))
+    assert "met at the one seed" in say(by_title(first), "st_collapses")
+    assert "met at every seed" in say(by_title(first, second), "st_collapses")
 
 
 def test_seeds_that_lack_a_measurement_are_left_out_and_counted(records):

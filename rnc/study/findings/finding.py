@@ -40,13 +40,16 @@ class Finding:
         return self.look(seeds) if seeds else None
 
     def say(self, records: Records) -> str:
-        """Its sentence, and how many of the seeds it is about if not about all."""
+        """Its sentence; how many of the seeds it is about if not about all, and if it is one."""
         if not (seeds := self.seeds(records)):
             return NOTHING
         outcome, values = self.look(seeds)
         total = len(by_seed(records))
         some = f" (Measured at {len(seeds)} of {total} seeds.)" if len(seeds) < total else ""
-        return self.texts[outcome].format(**values) + some
+        said = self.texts[outcome].format(**values)
+        if len(seeds) == 1:
+            said = said.replace("at every seed", "at the one seed")
+        return said + some
 
     def seeds(self, records: Records) -> list[Seed]:
         """Those of which everything is there that it looks at."""
