@@ -101,8 +101,8 @@ def _card(path: Path) -> dict[str, str | int]:
     """What the landing page shows of an executed chapter, with its first figure as a thumbnail."""
     notebook = nbformat.read(path, as_version=4)
     title = re.search(r"^# (.+)$", notebook.cells[0].source, re.M)[1]
-    cell, picture = next(
-        (cell, output.data["image/png"])
+    picture = next(
+        output.data["image/png"]
         for cell in notebook.cells
         if "figure" in cell.metadata.get("mystnb", {})
         for output in cell.outputs
@@ -116,7 +116,7 @@ def _card(path: Path) -> dict[str, str | int]:
     place.parent.mkdir(exist_ok=True)
     image.save(place, quality=80)
     size = {"width": image.width, "height": image.height}
-    return {"name": path.stem, "title": title, "alt": cell.metadata.mystnb.image.alt, **size}
+    return {"name": path.stem, "title": title, **size}
 
 
 def chapters() -> list[Path]:
