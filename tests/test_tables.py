@@ -68,6 +68,14 @@ def test_scales_stand_side_by_side(found):
     assert [row.td.text for row in some.select("tr.rnc-claim")] == ["C3", "C8"]
 
 
+def test_answers_are_a_word_for_each_claim_and_set_of_records(found):
+    some = tables.answers(dict(zip("abc", found.values(), strict=True)), "C4", "C8")
+    assert list(some.columns) == list("abc")
+    assert [name.split(":")[0] for name in some.index] == ["C4", "C8"]
+    assert list(some.iloc[0]) == ["(✓) holds", "◐ partly", "(✓) holds"]
+    assert some.iloc[1, -1] == "– not measured"
+
+
 def test_a_glance_has_a_sign_beside_each_verdict_and_leads_to_its_chapter(found):
     page = soup(tables.glance(found))
     assert [head.text for head in page.select("thead th")][2:] == ["A", "B", "C"]

@@ -55,6 +55,17 @@ def scales(found: dict[str, Records], *ids: str) -> Table:
     return table("scales.html", scales=list(found), claims=list(zip(*judged, strict=True)))
 
 
+def answers(found: dict[str, Records], *ids: str) -> pd.DataFrame:
+    """The verdicts on some claims, a word each, and a column for each of several records; none
+    named: on all claims."""
+    return pd.DataFrame(
+        {
+            name: {f"{v.claim.id}: {v.claim.title}": f"{v.sign} {v.verdict}" for v in judged}
+            for name, judged in ((name, judge(records, *ids)) for name, records in found.items())
+        }
+    )
+
+
 def glance(found: dict[str, Records]) -> Table:
     """A row for each claim with its verdicts, linked to its chapter; for a page of the book in a
     folder beside that of the chapters."""

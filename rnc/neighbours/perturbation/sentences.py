@@ -39,7 +39,7 @@ def on_pull(measured: dict) -> Text:
         f"β = {own[0]['beta'][-1]:g}."
     )
     if below is not None:
-        text += f" Of the weaker pulls it falls at {below:.0%}."
+        text += f" At weaker pulls it is lower in {below:.0%} of the cases."
     return Text(text)
 
 
