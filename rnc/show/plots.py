@@ -308,7 +308,7 @@ def without_learning(records: Records) -> Figure:
     names = seeds[0].layers["names"]
     figure, axis = plt.subplots(figsize=(5.4, 2.9))
     before = [record.untrained("pgd") for record in seeds]
-    pixels = [record["baselines"]["pixels"]["pgd"] for record in seeds]
+    pixels = [record.pixels("pgd") for record in seeds]
     trained = [record.layer_curve("pgd", "ncc_accuracy") for record in seeds]
     _line(axis, range(len(names)), trained, title, "pgd")
     axis.plot(range(len(names)), np.mean(before, 0), ":s", color=GREY, label="before training")

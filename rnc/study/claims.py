@@ -62,6 +62,8 @@ class Condition:
             is the bound's distance from it.
         null: the value that chance gives, or what the claim sets itself off from; a value must be
             better than it too. None where there is no such.
+        at: of a count of other tests, the value if their bounds were multiplied by a factor; the
+            count's own bound is not.
     """
 
     what: str
@@ -70,6 +72,7 @@ class Condition:
     bound: float
     null: Value | None = None
     neutral: float = 0.0
+    at: Callable[[float], Value] | None = None
 
     def holds(self, value: float, null: float = math.nan, factor: float = 1.0) -> bool:
         """Whether a value is within the bound, or a multiple of it, and better than its null."""
@@ -79,7 +82,9 @@ class Condition:
         return within and (math.isnan(null) or self.better(value, null))
 
     def bound_at(self, factor: float) -> float:
-        """A multiple of the bound, reckoned from the neutral value."""
+        """A multiple of the bound, from the neutral value; of a count the bound itself."""
+        if self.at:
+            return self.bound
         return self.neutral + factor * (self.bound - self.neutral)
 
     def strain(self, value: float) -> float:
@@ -132,12 +137,14 @@ class Verdict:
         claim: the claim.
         values, nulls: conditions x seeds; nan where there is no null.
         premises: values of the premises x seeds.
+        seeds: that the values are of.
     """
 
     claim: Claim
     values: np.ndarray
     nulls: np.ndarray
     premises: np.ndarray
+    seeds: tuple[Seed, ...] = ()
 
     @property
     def applicable(self) -> np.ndarray:
@@ -154,10 +161,11 @@ class Verdict:
         return bool(self._met(factor)[number].all())
 
     def _met(self, factor: float = 1.0) -> np.ndarray:
-        rows = zip(self.claim.conditions, self.values, self.nulls, strict=True)
-        met = [
-            [c.holds(v, null, factor) for v, null in zip(*row, strict=True)] for c, *row in rows
-        ]
+        met = []
+        for c, values, null in zip(self.claim.conditions, self.values, self.nulls, strict=True):
+            if c.at and factor != 1:
+                values = [c.at(factor)(seed) for seed in self.seeds]
+            met.append([c.holds(v, n, factor) for v, n in zip(values, null, strict=True)])
         return np.array(met, bool).reshape(self.values.shape)
 
     def answer(self, factor: float = 1.0) -> str:
@@ -194,20 +202,14 @@ class Verdict:
             seeds = f"all tests at {full} of {seeds}"
         return f"{self.verdict} ({seeds})"
 
-    def missed(self) -> list[str]:
-        """Conditions that fail at a seed, and whether they fail in the claim's direction: on its
-        side of what chance gives."""
-        words, applies = [], self.applicable
-        rows = zip(self.claim.conditions, self.values, self.nulls, self.held(), strict=True)
-        for condition, values, null, held in rows:
-            if held.all():
-                continue
-            pairs = zip(values[applies], null[applies], strict=True)
-            better = all(condition.better(*pair) for pair in pairs)
-            direction = "in the claim's direction" if better else "no better than chance"
-            known = not np.isnan(null[applies]).any()
-            words.append(f"not {condition}" + (f", {direction}" if known else ""))
-        return words
+    def direction(self, number: int) -> str:
+        """Of a condition that fails at a seed, whether its values lie in the claim's direction all
+        the same, on its side of what chance gives; nothing where chance has no value."""
+        values, null = (table[number][self.applicable] for table in (self.values, self.nulls))
+        if self.held()[number].all() or np.isnan(null).any():
+            return ""
+        better = map(self.claim.conditions[number].better, values, null)
+        return "in the claim's direction" if all(better) else "no better than chance"
 
     def failing_premises(self) -> list[str]:
         """Those that do not hold at some seed."""
@@ -276,10 +278,11 @@ def judge(records: Records, *ids: str) -> list[Verdict]:
 
 def judge_seeds(claim: Claim, seeds: list[Seed]) -> Verdict:
     """The verdict of one claim, from records by seed."""
-    columns = [column for seed in seeds if (column := _column(claim, seed))]
+    found = [(seed, column) for seed in seeds if (column := _column(claim, seed))]
     rows = [len(claim.conditions), len(claim.conditions), len(claim.premises)]
-    table = np.array(columns, float).reshape(-1, sum(rows)).T
-    return Verdict(claim, *np.split(table, np.cumsum(rows)[:-1]))
+    table = np.array([column for _, column in found], float).reshape(-1, sum(rows)).T
+    parts = np.split(table, np.cumsum(rows)[:-1])
+    return Verdict(claim, *parts, seeds=tuple(seed for seed, _ in found))
 
 
 def by_seed(records: Records) -> list[Seed]:
@@ -415,9 +418,11 @@ def _at_layer(layer: int, points: str, measure: str) -> Value:
     return lambda seed: float(seed[ST.title].layer_curve(points, measure)[layer])
 
 
-def _untrained(layer: int, points: str) -> Value:
-    """NCC accuracy of the same layer before the training."""
-    return lambda seed: float(seed[ST.title].untrained(points)[layer])
+def _unlearnt(layer: int, points: str) -> Value:
+    """NCC accuracy of the same layer before the training, or of the pixels, whichever is more."""
+    return lambda seed: max(
+        float(seed[ST.title].untrained(points)[layer]), seed[ST.title].pixels(points)
+    )
 
 
 # Nulls
@@ -501,29 +506,37 @@ def _attack_succeeds(method: Method) -> Condition:
     return Condition(f"{method.title}: share of accuracy left by the attack", value, "<=", 0.5)
 
 
+def _tests_met(tests: tuple[Condition, ...], seed: Seed, factor: float = 1.0) -> list[bool]:
+    return [
+        test.holds(test.value(seed), test.null(seed) if test.null else math.nan, factor)
+        for test in tests
+    ]
+
+
 def _no_simplex(method: Method) -> tuple[Condition, ...]:
     """Of the five tests of collapse one at least fails, and one that AT meets: what AT misses too
     sets nothing apart."""
 
-    def met(of: Method, points: str, seed: Seed) -> list[bool]:
-        return [test.holds(test.value(seed), test.null(seed)) for test in _there(of, points)]
+    def missed(points: str, factor: float) -> Value:
+        return lambda seed: _tests_met(_there(method, points), seed, factor).count(False)
 
-    def missed(points: str) -> Value:
-        return lambda seed: met(method, points, seed).count(False)
+    def missed_alone(points: str, factor: float) -> Value:
+        def value(seed: Seed) -> float:
+            own, at = (_tests_met(_there(of, points), seed, factor) for of in (method, AT))
+            return sum(theirs and not ours for theirs, ours in zip(at, own, strict=True))
 
-    def missed_alone(points: str) -> Value:
-        return lambda seed: sum(
-            at and not own
-            for at, own in zip(met(AT, points, seed), met(method, points, seed), strict=True)
-        )
+        return value
 
     return tuple(
-        Condition(f"{method.title}, {POINTS[points]}: tests of collapse {what}", value, ">=", 1)
-        for points in ("clean", "pgd")
-        for what, value in (
-            ("not met", missed(points)),
-            ("not met that AT meets", missed_alone(points)),
+        Condition(
+            f"{method.title}, {POINTS[points]}: tests of collapse {what}",
+            count(points, 1.0),
+            ">=",
+            1,
+            at=functools.partial(count, points),
         )
+        for points in ("clean", "pgd")
+        for what, count in (("not met", missed), ("not met that AT meets", missed_alone))
     )
 
 
@@ -542,6 +555,8 @@ def _converged(method: Method) -> tuple[Condition, ...]:
         Condition(f"{method.title}: training accuracy", accuracy, ">=", 0.99),
     )
 
+
+_AT_COLLAPSES = _there(AT, "clean") + _there(AT, "pgd") + _classifier_there(AT)
 
 CLAIMS = (
     Claim(
@@ -704,7 +719,7 @@ CLAIMS = (
         "figure 2, right",
         "04_adversarial_training",
         (AT,),
-        _there(AT, "clean") + _there(AT, "pgd") + _classifier_there(AT),
+        _AT_COLLAPSES,
         _converged(AT),
     ),
     Claim(
@@ -723,10 +738,14 @@ CLAIMS = (
                 _right_angle(AT),
             ),
         ),
-        tuple(
-            condition
-            for points in ("clean", "pgd")
-            for condition in (_small_nc1(AT, points), _small_angles(AT, points))
+        (
+            Condition(
+                "tests of C7 that are met",
+                lambda seed: sum(_tests_met(_AT_COLLAPSES, seed)),
+                ">=",
+                len(_AT_COLLAPSES),
+            ),
+            *_converged(AT),
         ),
     ),
     Claim(
@@ -833,7 +852,7 @@ CLAIMS = (
                 _at_layer(0, "pgd", "ncc_accuracy"),
                 ">=",
                 0.5,
-                _untrained(0, "pgd"),
+                _unlearnt(0, "pgd"),
             ),
             Condition(
                 "NC2 angles under attack, first layer",
@@ -853,6 +872,13 @@ CLAIMS = (
                 "<=",
                 0.1,
                 _guessing(ST),
+            ),
+            Condition(
+                "NC2 angles under attack, last layer",
+                _at_layer(-1, "pgd", "nc2_angles"),
+                ">=",
+                0.2,
+                _at_layer(-1, "clean", "nc2_angles"),
             ),
         ),
         (

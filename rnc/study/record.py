@@ -153,6 +153,10 @@ class Record:
         """NCC accuracy on clean or pgd points at every layer before the training."""
         return numbers(self["baselines"]["layers"][points])
 
+    def pixels(self, points: str) -> float:
+        """NCC accuracy of the pixels themselves on clean or pgd points."""
+        return self["baselines"]["pixels"][points]
+
     def test(self, points: str) -> float:
         """Accuracy on clean or pgd test points."""
         return self["test"][points]

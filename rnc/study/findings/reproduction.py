@@ -120,8 +120,8 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
     ST,
     leap="""{share} of the points get another label, and they leap: the means of their groups
         are {angle} rad from the clean vertices and {length} times as long. An angle that small
-        proves little, since scatter that the classifier sorts gives {null_angle} rad (within
-        the span of the means). But such groups would be diffuse: their NC1/(K−1) would be
+        proves little, since scatter within the span of the means, sorted by their directions,
+        gives {null_angle} rad. But such groups would be diffuse: their NC1/(K−1) would be
         {null}, and it is {nc1}.""",
     cluster="""{share} of the points get another label. The means of their groups are {angle}
         rad from the clean vertices (scatter: {null_angle}) and {length} times as long, and
@@ -449,7 +449,7 @@ def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
     layer = np.array([r.layer_curve("pgd", "ncc_accuracy")[0] for r in records])
     untrained = np.array([r.untrained("pgd")[0] for r in records])
-    pixels = np.array([r["baselines"]["pixels"]["pgd"] for r in records])
+    pixels = np.array([r.pixels("pgd") for r in records])
     more = (layer - np.maximum(untrained, pixels)).min() > 0.05
     return "something" if more else "nothing", {
         "layer": span(layer, ".0%"),

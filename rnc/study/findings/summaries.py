@@ -63,7 +63,9 @@ def _line(verdict: Verdict) -> str:
     met, chance = held[number], verdict.by_chance()[number]
     how = "most narrowly" if met.all() else f"missed at {(~met).sum()} of {len(met)}"
     line += f"; {how}: {verdict.claim.conditions[number]}, measured {verdict.measured()[number]}"
-    return f"{line}." if chance == "–" else f"{line}, by chance {chance}."
+    line += "" if chance == "–" else f", by chance {chance}"
+    side = verdict.direction(number)
+    return f"{line}: {side}." if side else f"{line}."
 
 
 def _named(verdict: Verdict) -> str:
