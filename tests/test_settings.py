@@ -352,6 +352,10 @@ def test_a_caption_speaks_of_the_methods_that_a_figure_shows():
     assert "training attack" not in study.caption("st")
     assert "; 65 epochs (260 updates); " in study.caption("at", "trades")
     assert str(study) in study.caption()
+    few = Study.of("cifar10-small", epochs=400)
+    assert few.badge("at").split(" · ")[1] == (
+        "400 epochs (3,200 updates, the paper's are 156,400)"
+    )
     assert "; 400 epochs (156,400 updates), " in Study.of("paper").caption()
     own = replace(study.training("at"), dataset="imagefolder:images")
     assert own.length == "65 epochs"  # how many images are there is not known yet

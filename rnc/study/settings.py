@@ -242,13 +242,18 @@ class Training:
     @property
     def length(self) -> str:
         """Epochs, and the updates they make where the number of images is known beforehand: epochs
-        of few images are short."""
+        of few images are short, so beside the paper's number of epochs stand its updates."""
         epochs = f"{self.epochs} epochs"
         if self.dataset not in DATASETS:
             return epochs
         known = DATASETS[self.dataset]
-        batches = math.ceil((self.per_class or known.per_class) * known.classes / self.batch)
-        return f"{epochs} ({self.epochs * batches:,} updates)"
+
+        def updates(per_class: int) -> int:
+            return self.epochs * math.ceil(per_class * known.classes / self.batch)
+
+        own, of_all = updates(self.per_class or known.per_class), updates(known.per_class)
+        paper = f", the paper's are {of_all:,}" * (self.epochs == Training.epochs and own < of_all)
+        return f"{epochs} ({own:,} updates{paper})"
 
     @property
     def slug(self) -> str:
