@@ -81,6 +81,10 @@ class Condition:
         )
         return within and (math.isnan(null) or self.better(value, null))
 
+    def chance(self, seed: Seed) -> float:
+        """The null at a seed; nan where there is none."""
+        return self.null(seed) if self.null else math.nan
+
     def bound_at(self, factor: float) -> float:
         """A multiple of the bound, from the neutral value; of a count the bound itself."""
         if self.at:
@@ -301,10 +305,7 @@ def _column(claim: Claim, seed: Seed) -> list[float] | None:
     try:
         return [
             *(condition.value(seed) for condition in claim.conditions),
-            *(
-                condition.null(seed) if condition.null else math.nan
-                for condition in claim.conditions
-            ),
+            *(condition.chance(seed) for condition in claim.conditions),
             *(premise.value(seed) for premise in claim.premises),
         ]
     except NotMeasured:
@@ -507,10 +508,7 @@ def _attack_succeeds(method: Method) -> Condition:
 
 
 def _tests_met(tests: tuple[Condition, ...], seed: Seed, factor: float = 1.0) -> list[bool]:
-    return [
-        test.holds(test.value(seed), test.null(seed) if test.null else math.nan, factor)
-        for test in tests
-    ]
+    return [test.holds(test.value(seed), test.chance(seed), factor) for test in tests]
 
 
 def _no_simplex(method: Method) -> tuple[Condition, ...]:
