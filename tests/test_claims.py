@@ -304,6 +304,42 @@ def test_bounds_of_counted_tests_are_scaled_not_the_count(records):
     assert verdict.claim.conditions[alone].bound_at(0.5) == 1
 
 
+def test_counts_of_tests_are_judged_against_as_many_missed_by_at(records):
+    """TRADES and AT that miss one test each, and not the same, differ as two runs of one do."""
+    put(records["AT"][0], ("trajectory", "clean", None, -1), GOOD | {"nc3": 0.5})
+    put(records["TRADES"][0], ("trajectory", "clean", None, -1), GOOD | {"nc1": 5.0})
+    (verdict,) = judge(records, "C11o")
+    assert (verdict.values[1, 0], verdict.nulls[1, 0]) == (1, 1)
+    assert not verdict.meets(1)
+    assert verdict.direction(1) == "no better than chance"
+
+
+def test_no_multiple_of_a_bound_goes_beyond_the_best_value():
+    correlation = Condition("correlation", lambda seed: -1.0, "<=", -0.8, best=-1)
+    assert correlation.bound_at(0.5) == -0.4
+    assert correlation.bound_at(2) == -1
+    assert correlation.holds(-1.0, factor=2)
+
+
+@pytest.mark.parametrize("claim", ["C2", "C3", "C4", "C5"])
+@pytest.mark.parametrize("measure", ["nc1", "nc2_norms", "nc2_angles", "nc3", "nc4"])
+def test_collapse_must_be_there_to_be_broken(records, claim, measure):
+    """Halfway between there and gone is not enough."""
+    put(records["ST"][0], ("trajectory", "clean", measure, -1), 1.5 if measure == "nc1" else 0.21)
+    (verdict,) = judge(records, claim)
+    assert verdict.verdict == "not applicable"
+
+
+@pytest.mark.parametrize(
+    ("measure", "values"), [("nc1", (0.4, 0.35)), ("nc2_angles", (0.08, 0.07))]
+)
+def test_noise_that_does_as_much_as_the_attack_is_not_harmless(records, measure, values):
+    for points, value in zip(("gauss", "pgd"), values, strict=True):
+        put(records["ST"][0], ("trajectory", points, measure, -1), value)
+    (verdict,) = judge(records, "C2")
+    assert verdict.verdict == "partly"
+
+
 def test_the_simplices_of_at_are_compared_where_it_collapses_as_C7_asks(records):
     put(records["AT"][0], ("trajectory", "pgd", "nc3", -1), 0.5)
     (verdict,) = judge(records, "C8")

@@ -114,6 +114,7 @@ OUTCOMES = {
     "points_leap": (
         "leap",
         {
+            "near": [("ST", (END, "clean", "nc3", -1), 0.5)],
             "cluster": [("ST", ("changed", "pgd", "length"), [0.4] * 10)],
             "diffuse": [("ST", ("changed", "pgd", "nc1"), 2.5)],
             "none": [("ST", ("changed", "pgd", "share"), 0.01)],

@@ -60,10 +60,12 @@ class Condition:
         bound: chosen before values were looked at.
         neutral: the value that says nothing either way, such as 1 of a ratio; halved and doubled
             is the bound's distance from it.
+        best: the best value there is, such as -1 of a correlation; no multiple of the bound goes
+            beyond it. None where it is never reached.
         null: the value that chance gives, or what the claim sets itself off from; a value must be
             better than it too. None where there is no such.
-        at: of a count of other tests, the value if their bounds were multiplied by a factor; the
-            count's own bound is not.
+        at: of a count of other tests, the same count with their bounds multiplied by a factor;
+            its own bound is not.
     """
 
     what: str
@@ -72,7 +74,8 @@ class Condition:
     bound: float
     null: Value | None = None
     neutral: float = 0.0
-    at: Callable[[float], Value] | None = None
+    best: float | None = None
+    at: Callable[[float], Condition] | None = None
 
     def holds(self, value: float, null: float = math.nan, factor: float = 1.0) -> bool:
         """Whether a value is within the bound, or a multiple of it, and better than its null."""
@@ -89,7 +92,10 @@ class Condition:
         """A multiple of the bound, from the neutral value; of a count the bound itself."""
         if self.at:
             return self.bound
-        return self.neutral + factor * (self.bound - self.neutral)
+        bound = self.neutral + factor * (self.bound - self.neutral)
+        if self.best is None:
+            return bound
+        return {"<=": max, ">=": min}[self.relation](bound, self.best)
 
     def strain(self, value: float) -> float:
         """A value as a multiple of the bound that is above 1 where it fails, both reckoned from
@@ -168,7 +174,8 @@ class Verdict:
         met = []
         for c, values, null in zip(self.claim.conditions, self.values, self.nulls, strict=True):
             if c.at and factor != 1:
-                values = [c.at(factor)(seed) for seed in self.seeds]
+                scaled = c.at(factor)
+                values, null = map(scaled.value, self.seeds), map(scaled.chance, self.seeds)
             met.append([c.holds(v, n, factor) for v, n in zip(values, null, strict=True)])
         return np.array(met, bool).reshape(self.values.shape)
 
@@ -358,6 +365,10 @@ def _of_ends(measure: str, *of: tuple[Method, str]) -> Value:
     return ratio(*(_end(method, points, measure) for method, points in of))
 
 
+def _angles_less_clean(points: str) -> Value:
+    return less(_end(ST, points, "nc2_angles"), _end(ST, "clean", "nc2_angles"))
+
+
 def _apart(a: Value, b: Value) -> Value:
     return lambda seed: abs(a(seed) - b(seed))
 
@@ -454,24 +465,19 @@ CONVERGED = 0.01  # the loss that is left, of that of guessing
 POINTS = {"clean": "clean points", "pgd": "attacked points"}  # to readers
 
 
-def _small_nc1(method: Method, points: str, bound: float = 0.1) -> Condition:
+def _small_nc1(method: Method, points: str) -> Condition:
     what = f"{method.title}, {POINTS[points]}: NC1/(K−1)"
-    return Condition(what, _spread(method, points), "<=", bound, _null_nc1(method))
-
-
-def _small_angles(method: Method, points: str, bound: float = 0.1) -> Condition:
-    what = f"{method.title}, {POINTS[points]}: NC2 angles"
-    value = _end(method, points, "nc2_angles")
-    return Condition(what, value, "<=", bound, _null_nc2(method, 1))
+    return Condition(what, _spread(method, points), "<=", 0.1, _null_nc1(method))
 
 
 def _there(method: Method, points: str) -> tuple[Condition, ...]:
     """Collapse of the features of some points."""
     named, end = f"{method.title}, {POINTS[points]}:", functools.partial(_end, method, points)
+    norms, angles = (_null_nc2(method, i) for i in (0, 1))
     return (
         _small_nc1(method, points),
-        Condition(f"{named} NC2 norms", end("nc2_norms"), "<=", 0.1, _null_nc2(method, 0)),
-        _small_angles(method, points),
+        Condition(f"{named} NC2 norms", end("nc2_norms"), "<=", 0.1, norms),
+        Condition(f"{named} NC2 angles", end("nc2_angles"), "<=", 0.1, angles),
         Condition(f"{named} NC3", end("nc3"), "<=", 0.2, constant(nulls.NC3)),
         Condition(f"{named} NC4", end("nc4"), "<=", 0.01, _null_nc4(method)),
     )
@@ -487,19 +493,21 @@ def _classifier_there(method: Method) -> tuple[Condition, ...]:
     )
 
 
-def _to_lose(method: Method) -> tuple[Condition, ...]:
-    """On clean points collapse is not gone: there is something that a perturbation could break."""
-    return (_small_nc1(method, "clean", 1), _small_angles(method, "clean", 0.2))
+def _nc1_over_clean(method: Method, points: str) -> Value:
+    return _of_ends("nc1", (method, points), (method, "clean"))
 
 
-def _nc1_with_noise(method: Method, bound: float) -> Condition:
-    value = _of_ends("nc1", (method, "gauss"), (method, "clean"))
-    return Condition("NC1 with noise / NC1 clean", value, "<=", bound, neutral=1)
+def _nc1_with_noise(method: Method, bound: float, null: Value | None = None) -> Condition:
+    value = _nc1_over_clean(method, "gauss")
+    return Condition("NC1 with noise / NC1 clean", value, "<=", bound, null, neutral=1)
 
 
-def _lost_to_noise(method: Method) -> Condition:
-    value = less(_end(method, "clean", "accuracy"), _end(method, "gauss", "accuracy"))
-    return Condition("accuracy lost to noise", value, "<=", 0.01)
+def _lost(method: Method, points: str) -> Value:
+    return less(_end(method, "clean", "accuracy"), _end(method, points, "accuracy"))
+
+
+def _lost_to_noise(method: Method, null: Value | None = None) -> Condition:
+    return Condition("accuracy lost to noise", _lost(method, "gauss"), "<=", 0.01, null)
 
 
 def _attack_succeeds(method: Method) -> Condition:
@@ -512,30 +520,32 @@ def _tests_met(tests: tuple[Condition, ...], seed: Seed, factor: float = 1.0) ->
 
 
 def _no_simplex(method: Method) -> tuple[Condition, ...]:
-    """Of the five tests of collapse one at least fails, and one that AT meets: what AT misses too
-    sets nothing apart."""
+    """Of the five tests of collapse one at least fails; and one that AT meets, since what AT
+    misses too sets nothing apart. If the two differed by luck alone, AT would miss as many that
+    the other meets: that is the null."""
 
     def missed(points: str, factor: float) -> Value:
         return lambda seed: _tests_met(_there(method, points), seed, factor).count(False)
 
-    def missed_alone(points: str, factor: float) -> Value:
+    def missed_alone(by: Method, other: Method, points: str, factor: float) -> Value:
         def value(seed: Seed) -> float:
-            own, at = (_tests_met(_there(of, points), seed, factor) for of in (method, AT))
-            return sum(theirs and not ours for theirs, ours in zip(at, own, strict=True))
+            met, others = (_tests_met(_there(of, points), seed, factor) for of in (by, other))
+            return sum(theirs and not ours for ours, theirs in zip(met, others, strict=True))
 
         return value
 
-    return tuple(
-        Condition(
+    def count(points: str, alone: bool, factor: float = 1.0) -> Condition:
+        what = "not met that AT meets" if alone else "not met"
+        return Condition(
             f"{method.title}, {POINTS[points]}: tests of collapse {what}",
-            count(points, 1.0),
+            missed_alone(method, AT, points, factor) if alone else missed(points, factor),
             ">=",
             1,
-            at=functools.partial(count, points),
+            missed_alone(AT, method, points, factor) if alone else None,
+            at=functools.partial(count, points, alone),
         )
-        for points in ("clean", "pgd")
-        for what, count in (("not met", missed), ("not met that AT meets", missed_alone))
-    )
+
+    return tuple(count(points, alone) for points in ("clean", "pgd") for alone in (False, True))
 
 
 def _converged(method: Method) -> tuple[Condition, ...]:
@@ -575,16 +585,17 @@ CLAIMS = (
         "02_standard_training",
         (ST,),
         (
-            _nc1_with_noise(ST, 2),
-            _lost_to_noise(ST),
+            _nc1_with_noise(ST, 2, _nc1_over_clean(ST, "pgd")),
+            _lost_to_noise(ST, _lost(ST, "pgd")),
             Condition(
                 "NC2 angles: with noise less clean",
-                less(_end(ST, "gauss", "nc2_angles"), _end(ST, "clean", "nc2_angles")),
+                _angles_less_clean("gauss"),
                 "<=",
                 0.05,
+                _angles_less_clean("pgd"),
             ),
         ),
-        _to_lose(ST),
+        _there(ST, "clean"),
     ),
     Claim(
         "C3",
@@ -605,7 +616,7 @@ CLAIMS = (
                 _end(ST, "gauss", "nc2_angles"),
             ),
         ),
-        (*_to_lose(ST), _attack_succeeds(ST)),
+        (*_there(ST, "clean"), _attack_succeeds(ST)),
     ),
     Claim(
         "C4",
@@ -645,7 +656,7 @@ CLAIMS = (
                 constant(1.0),
             ),
         ),
-        (*_to_lose(ST), _attack_succeeds(ST)),
+        (*_there(ST, "clean"), _attack_succeeds(ST)),
     ),
     Claim(
         "C5",
@@ -686,7 +697,7 @@ CLAIMS = (
             ),
         ),
         (
-            *_to_lose(ST),
+            *_there(ST, "clean"),
             Condition(
                 "share of targeted attacks that arrive", _changed("targeted", "share"), ">=", 0.5
             ),
@@ -844,6 +855,7 @@ CLAIMS = (
                 "<=",
                 -0.8,
                 constant(0.0),
+                best=-1,
             ),
             Condition(
                 "NCC accuracy under attack, first layer",
@@ -906,6 +918,6 @@ CLAIMS = (
             ),
             _lost_to_noise(AT),
         ),
-        _to_lose(AT),
+        _there(AT, "clean"),
     ),
 )

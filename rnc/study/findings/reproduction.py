@@ -123,6 +123,10 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
         proves little, since scatter within the span of the means, sorted by their directions,
         gives {null_angle} rad. But such groups would be diffuse: their NC1/(K−1) would be
         {null}, and it is {nc1}.""",
+    near="""{share} of the points get another label. The means of their groups are {angle} rad
+        from the clean means (scatter: {null_angle}) and {length} times as long, and NC1/(K−1)
+        within these groups is {nc1}, where scatter gives {null}: all tests of a leap are met, but
+        not what C4 takes for granted ({premises}).""",
     cluster="""{share} of the points get another label. The means of their groups are {angle}
         rad from the clean vertices (scatter: {null_angle}) and {length} times as long, and
         NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: they gather, but not
@@ -141,14 +145,16 @@ def points_leap(seeds: list[Seed]) -> Outcome:
     if share.min() < 0.1:
         return "none", {"share": span(share, ".0%")}
     verdict = verdict_of(seeds, "C4")
-    gathered = verdict.meets(2) and verdict.meets(3)
-    return "leap" if verdict.verdict == HOLDS else "cluster" if gathered else "diffuse", {
+    met = [verdict.meets(number) for number in range(len(verdict.claim.conditions))]
+    outcome = "near" if all(met) else "cluster" if met[2] and met[3] else "diffuse"
+    return "leap" if verdict.verdict == HOLDS else outcome, {
         "share": span(share, ".0%"),
         "angle": span(means("pgd", "angle")),
         "null_angle": span(means("scatter_in_span", "angle")),
         "length": span(means("pgd", "length")),
         "nc1": span(means("pgd", "nc1")),
         "null": span(means("scatter_in_span", "nc1")),
+        "premises": "; ".join(verdict.failing_premises()),
     }
 
 
