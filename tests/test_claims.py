@@ -42,6 +42,10 @@ def record(method, clean, pgd, seed=0, **angles):
             "targeted": {"share": 0.9, "angle": [0.15] * 10, "length": [0.9] * 10, "nc1": 0.5},
             "scatter_in_span": {"angle": [0.2] * 10, "length": [0.5] * 10, "nc1": 2.7},
         },
+        "ncc_attacked": {
+            points: {"network": right, "ncc": right - 0.02}
+            for points, right in (("train", 0.9), ("test", 0.5))
+        },
         "geometry": {"test_pgd": {"accuracy": 0.5, "ncc_accuracy": 0.48}},
         "baselines": {
             "layers": {"clean": [0.6] * 4, "pgd": [0.3] * 4},
@@ -90,7 +94,7 @@ def records():
 
 def test_every_claim_can_hold(records):
     assert {v.verdict for v in judge(records)} == {"holds"}
-    assert len(CLAIMS) == 14
+    assert len(CLAIMS) == 15
     assert not any(v.failing_premises() for v in judge(records))
 
 
@@ -105,6 +109,7 @@ BREAKS = {
     "C8": ("AT", ("trajectory", "alignment", -1), 1.0),
     "C9": ("AT", ("trajectory", "clean", "nc1", -1), 0.1),
     "C10": ("AT", ("trajectory", "pgd", "ncc_accuracy", -1), 0.5),
+    "C10a": ("AT", ("ncc_attacked", "test", "ncc"), 0.3),
     "C11": ("TRADES (frozen BN)", ("trajectory", "pgd", None, -1), GOOD),
     "C11o": ("TRADES", ("trajectory", "pgd", None, -1), GOOD),
     "C12": ("ST", ("layers", "pgd", "ncc_accuracy", -1), 0.9),
@@ -146,6 +151,7 @@ UNMET = {
     "C8": ("AT", ("trajectory", "pgd", "nc2_angles", -1), 0.15),
     "C9": ("ST", ("trajectory", "clean", "nc1", -1), 2.0),
     "C10": ("AT", ("trajectory", "pgd", "accuracy", -1), 0.03),
+    "C10a": ("AT", ("ncc_attacked", "train", "network"), 0.4),
     "C11": ("TRADES (frozen BN)", ("history", "loss"), [0.069] * 20),
     "C11o": ("TRADES", ("history", "accuracy"), [0.9] * 20),
     "C12": ("ST", ("trajectory", "pgd", "accuracy", -1), 0.9),
@@ -179,6 +185,8 @@ def chance(method):
     one.measured["changed"]["values"]["pgd"] = {
         "share": 0.9, "angle": [0.2] * 10, "length": [0.5] * 10, "nc1": 2.7
     }  # fmt: skip
+    guesses = {"network": 0.1, "ncc": 0.1}
+    one.measured["ncc_attacked"]["values"] = {"train": guesses, "test": guesses}
     one.measured["leaping"]["values"]["predicted_counts"] = [33, 27] + [30] * 8
     return one
 
@@ -435,7 +443,7 @@ def test_what_was_not_measured_is_said(records):
     del records["AT"]
     verdicts = {v.claim.id: v.verdict for v in judge(records)}
     assert verdicts["C1"] == "holds"
-    assert {verdicts[c] for c in ("C7", "C8", "C9", "C10", "C13")} == {"not measured"}
+    assert {verdicts[c] for c in ("C7", "C8", "C9", "C10", "C10a", "C13")} == {"not measured"}
     assert "–" in judge(records, "C8")[0].details()
 
 

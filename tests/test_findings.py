@@ -189,6 +189,7 @@ OUTCOMES = {
         "holds",
         {"other": [("AT", ("stronger", "end", "pgd", "nc1"), 5.0)]},
     ),
+    "ncc_withstands": ("same", {"less": [("AT", ("ncc_attacked", "test", "ncc"), 0.2)]}),
     "longer_targets": (
         "more",
         {"same": [("ST", ("stronger", "leaping", "targeted_success"), 0.6)]},

@@ -5,12 +5,15 @@ import torch
 from torch import nn
 
 from rnc import judge, pgd, progress, records
-from rnc.attacks import margin
+from rnc.attacks import LOSSES, margin
+from rnc.collapse import nearest_class_centre
+from rnc.models import output
 from rnc.study import data
 from rnc.study.measurements import MEASUREMENTS, Parts, Subject, plain, standard, stronger
 from rnc.study.measurements.stronger import ncc_classifier, strongest
 from rnc.study.settings import Attack
 from rnc.study.training import build
+from rnc.surveys import class_means, share
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +99,25 @@ def test_the_measures_are_those_of_the_points_found(images, tiny, monkeypatch):
     }
     assert measured["leaping"] == plain(standard.where_points_land(subject.read, subject.y))
     assert measured["layers"]["ncc_accuracy"] == layers["pgd"]["ncc_accuracy"]
+
+
+def test_network_and_ncc_classifier_are_each_attacked_itself(images, tiny):
+    """By all losses from the same start; the centres are training means for test points too."""
+    training = tiny.training("at")
+    state = build(training, images).state_dict()
+    subject = Subject(training, tiny.evaluation, images, lambda epoch: state)
+    found = MEASUREMENTS["ncc_attacked"].function(subject, Parts())
+    model, attack = subject.model, stronger.longer(tiny.evaluation.attack)
+    centres = class_means(output(model, subject.x, "penultimate"), subject.y, 10)
+    ncc = ncc_classifier(model, "penultimate", subject.x, subject.y, 10)
+    test = data.unit(images.x_test), images.y_test
+    for kind, (x, y) in {"train": (subject.x, subject.y), "test": test}.items():
+        assert found[kind]["network"] <= share(model(x).argmax(1) == y)
+        noise = torch.Generator().manual_seed(1)
+        tried = [pgd(ncc, x, y, loss=loss, generator=noise, **attack.size) for loss in LOSSES]
+        nearest = [nearest_class_centre(output(model, t, "penultimate"), centres) for t in tried]
+        right = torch.stack([labels == y for labels in nearest]).all(0)
+        assert found[kind]["ncc"] == pytest.approx(share(right), abs=2 / len(y))
 
 
 def test_a_budget_stops_between_attacks(images, tiny):

@@ -161,6 +161,12 @@ class Verdict:
         """For each seed, whether all premises hold."""
         return self._premises_held().all(0)
 
+    @property
+    def count(self) -> int:
+        """The number of seeds that the answer is of: those that the claim applies to, or else all
+        that were measured."""
+        return int(self.applicable.sum()) or self.values.shape[1]
+
     def held(self, factor: float = 1.0) -> np.ndarray:
         """For each condition and each seed that the claim applies to, whether it holds; with
         another factor, at such a multiple of every bound."""
@@ -378,6 +384,11 @@ def _guessing(method: Method) -> Value:
     return lambda seed: 1 / seed[method.title].num_classes
 
 
+def _attacked(points: str, classifier: str) -> Value:
+    """Accuracy of AT's network or of its NCC classifier, attacked itself."""
+    return lambda seed: seed[AT.title].attacked(points, classifier)
+
+
 # Leaping
 
 
@@ -519,6 +530,17 @@ def _tests_met(tests: tuple[Condition, ...], seed: Seed, factor: float = 1.0) ->
     return [test.holds(test.value(seed), test.chance(seed), factor) for test in tests]
 
 
+def _collapse_there(method: Method) -> Condition:
+    """There is something that a perturbation could break or leave."""
+    tests = _there(method, "clean")
+    return Condition(
+        f"{method.title}, clean points: tests of collapse within their bounds",
+        lambda seed: sum(test.holds(test.value(seed)) for test in tests),
+        ">=",
+        len(tests),
+    )
+
+
 def _no_simplex(method: Method) -> tuple[Condition, ...]:
     """Of the five tests of collapse one at least fails; and one that AT meets, since what AT
     misses too sets nothing apart. If the two differed by luck alone, AT would miss as many that
@@ -595,7 +617,7 @@ CLAIMS = (
                 _angles_less_clean("pgd"),
             ),
         ),
-        _there(ST, "clean"),
+        (_collapse_there(ST),),
     ),
     Claim(
         "C3",
@@ -616,7 +638,7 @@ CLAIMS = (
                 _end(ST, "gauss", "nc2_angles"),
             ),
         ),
-        (*_there(ST, "clean"), _attack_succeeds(ST)),
+        (_collapse_there(ST), _attack_succeeds(ST)),
     ),
     Claim(
         "C4",
@@ -656,7 +678,7 @@ CLAIMS = (
                 constant(1.0),
             ),
         ),
-        (*_there(ST, "clean"), _attack_succeeds(ST)),
+        (_collapse_there(ST), _attack_succeeds(ST)),
     ),
     Claim(
         "C5",
@@ -697,7 +719,7 @@ CLAIMS = (
             ),
         ),
         (
-            *_there(ST, "clean"),
+            _collapse_there(ST),
             Condition(
                 "share of targeted attacks that arrive", _changed("targeted", "share"), ">=", 0.5
             ),
@@ -820,6 +842,25 @@ CLAIMS = (
         (Condition("AT: accuracy under attack", _end(AT, "pgd", "accuracy"), ">=", 0.5),),
     ),
     Claim(
+        "C10a",
+        "and withstands attacks on itself",
+        "The same where network and NCC classifier are each attacked itself.",
+        "not in the paper, which attacks the network",
+        "09_stronger_attacks",
+        (AT,),
+        tuple(
+            Condition(
+                f"accuracy, each attacked itself, {named}: |network − NCC|",
+                _apart(_attacked(points, "network"), _attacked(points, "ncc")),
+                "<=",
+                0.05,
+                less(_attacked(points, "network"), _guessing(AT)),
+            )
+            for points, named in (("train", "training points"), ("test", "test points"))
+        ),
+        (Condition("AT: accuracy, attacked itself", _attacked("train", "network"), ">=", 0.5),),
+    ),
+    Claim(
         "C11",
         "TRADES as released does not fully collapse",
         "TRADES, as the released code runs it with BatchNorm frozen, converges and does not "
@@ -918,6 +959,6 @@ CLAIMS = (
             ),
             _lost_to_noise(AT),
         ),
-        _there(AT, "clean"),
+        (_collapse_there(AT),),
     ),
 )

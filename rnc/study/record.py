@@ -157,6 +157,11 @@ class Record:
         """NCC accuracy of the pixels themselves on clean or pgd points."""
         return self["baselines"]["pixels"][points]
 
+    def attacked(self, points: str, classifier: str) -> float:
+        """Accuracy on train or test points of the network or ncc, attacked itself; see
+        `rnc.study.measurements.stronger.ncc_attacked`."""
+        return self["ncc_attacked"][points][classifier]
+
     def test(self, points: str) -> float:
         """Accuracy on clean or pgd test points."""
         return self["test"][points]

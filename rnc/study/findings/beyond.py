@@ -81,6 +81,29 @@ def at_collapses_under_stronger(seeds: list[Seed]) -> Outcome:
 
 
 @finding(
+    AT,
+    same="""Each attacked itself, the network of AT is right on {network} of the training points
+        and its NCC classifier on {ncc}; on test points on {test} and {test_ncc}.""",
+    less="""Each attacked itself, the network of AT is right on {network} of the training points
+        and its NCC classifier on {ncc}; on test points on {test} and {test_ncc}: not the same
+        within five points.""",
+)
+def ncc_withstands(seeds: list[Seed]) -> Outcome:
+    verdict = verdict_of(seeds, "C10a")
+    same = all(verdict.meets(number) for number in range(len(verdict.claim.conditions)))
+    shown = {
+        "network": ("train", "network"),
+        "ncc": ("train", "ncc"),
+        "test": ("test", "network"),
+        "test_ncc": ("test", "ncc"),
+    }
+    return "same" if same else "less", {
+        name: span((seed[AT.title].attacked(*of) for seed in seeds), ".0%")
+        for name, of in shown.items()
+    }
+
+
+@finding(
     ST,
     more="""Of targeted attacks on ST {before} arrive, and {after} with the longer ones.""",
     same="""Of targeted attacks on ST {before} arrive, and no more with the longer ones.""",

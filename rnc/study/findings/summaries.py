@@ -69,8 +69,7 @@ def _line(verdict: Verdict) -> str:
 
 
 def _named(verdict: Verdict) -> str:
-    count = int(verdict.applicable.sum()) or verdict.values.shape[1]
-    seeds = f"; {count} seed{'s' * (count > 1)}" if count else ""
+    seeds = f"; {verdict.count} seed{'s' * (verdict.count > 1)}" if verdict.count else ""
     return f"{verdict.claim.id} ({verdict.claim.title}{seeds})"
 
 
@@ -99,7 +98,7 @@ def overview(found: dict[str, Records]) -> Text:
     judged = [judge(records) for records in found.values()]
     lines = [f"| claim | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for verdicts in zip(*judged, strict=True):
-        cells = (f"{v.sign} {int(v.applicable.sum()) or ''}".strip() for v in verdicts)
+        cells = (f"{v.sign} {v.count or ''}".strip() for v in verdicts)
         claim = verdicts[0].claim
         lines.append(f"| {claim.id}: {claim.title} | {' | '.join(cells)} |")
     lines += ["", lettered(found, names), ""]

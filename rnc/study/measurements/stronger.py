@@ -22,6 +22,7 @@ from rnc.attacks import LOSSES, Model, margin, pgd
 from rnc.collapse import ClassMeans, linear_ncc
 from rnc.models import output
 from rnc.progress import progress
+from rnc.study.data import unit
 from rnc.study.measurements.changed import arrived, changed_labels
 from rnc.study.measurements.measurement import Parts, columns, measurement
 from rnc.study.measurements.standard import landing, output_measures, sending
@@ -75,24 +76,10 @@ def stronger(subject: Subject, part: Parts) -> dict:
         return done["value"]
 
     def search(
-        model: Model,
-        labels: Tensor,
-        tried: list[Tensor],
-        attack: Attack = more,
-        losses: Iterable[str] = LOSSES,
-        targeted: bool = False,
+        model: Model, labels: Tensor, tried: list[Tensor], attack: Attack = more, **options
     ) -> Tensor:
-        """The strongest of what was tried and of one attack for each loss."""
-        options = attack.size | {"targeted": targeted, "generator": noise, "check": False}
         what = f"stronger attacks on {subject.training}: batch"
-        size = batch_size(subject.x)
-        batches = progress(subject.x.split(size), what, math.ceil(len(y) / size))
-        others = (perturbed.split(size) for perturbed in tried)
-        best = []
-        for x, part_labels, *rest in zip(batches, labels.split(size), *others, strict=True):
-            rest += [pgd(model, x, part_labels, loss=loss, **options) for loss in losses]
-            best.append(strongest(model, part_labels, rest, targeted))
-        return torch.cat(best)
+        return _search(model, subject.x, labels, attack, noise, what, tried, **options)
 
     @functools.cache
     def found() -> Tensor:
@@ -153,6 +140,40 @@ def stronger(subject: Subject, part: Parts) -> dict:
     }
 
 
+@measurement(
+    version=1,
+    # network and classifier, on training points and on about as many test points
+    passes=lambda attack: 8 * len(LOSSES) * longer(attack).steps,
+    when=lambda evaluation: False,
+)
+def ncc_attacked(subject: Subject, part: Parts) -> dict:
+    """What the stronger attacks leave of the network and of the NCC classifier on its penultimate
+    features, when each is attacked itself.
+
+    Returns:
+        For `train` and `test` points, accuracy of the `network` and of `ncc`, whose centres are
+        the class means of clean training points.
+    """
+    ncc = ncc_classifier(subject.model, "penultimate", subject.x, subject.y, subject.num_classes)
+    points = {
+        "train": (subject.x, subject.y),
+        "test": (unit(subject.images.x_test), subject.images.y_test),
+    }
+
+    def left(name: str, model: Model, x: Tensor, y: Tensor) -> float:
+        noise = Generator(y.device).manual_seed(1)
+        what = f"attacking the {name} of {subject.training}: batch"
+        return _accuracy(model, _search(model, x, y, longer(subject.attack), noise, what), y)
+
+    return {
+        kind: {
+            name: part(f"{kind} {name}", functools.partial(left, name, model, *of))
+            for name, model in (("network", subject.model), ("ncc", ncc))
+        }
+        for kind, of in points.items()
+    }
+
+
 SHARES = (0.25, 0.5, 1, 2)  # of the attack's radius
 
 
@@ -194,6 +215,30 @@ def early(subject: Subject, part: Parts) -> dict:
     rows = [part(f"{a.eps:g}", lambda attack=a: kept(attack)) for a in shown]
     clean = {name: _accuracy(ncc, x, y) for name, ncc in classifiers.items()}
     return {"radii": [attack.eps for attack in radii], "clean": clean} | columns(rows)
+
+
+def _search(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    attack: Attack,
+    noise: Generator,
+    what: str,
+    tried: Iterable[Tensor] = (),
+    losses: Iterable[str] = LOSSES,
+    targeted: bool = False,
+) -> Tensor:
+    """The strongest of what was tried and of one attack for each loss; `what` it is, to who
+    waits."""
+    options = attack.size | {"targeted": targeted, "generator": noise, "check": False}
+    size = batch_size(x)
+    batches = progress(x.split(size), what, math.ceil(len(y) / size))
+    others = (perturbed.split(size) for perturbed in tried)
+    best = []
+    for batch, labels, *rest in zip(batches, y.split(size), *others, strict=True):
+        rest += [pgd(model, batch, labels, loss=loss, **options) for loss in losses]
+        best.append(strongest(model, labels, rest, targeted))
+    return torch.cat(best)
 
 
 def strongest(model: Model, y: Tensor, tried: list[Tensor], targeted: bool = False) -> Tensor:
