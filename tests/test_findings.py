@@ -12,7 +12,16 @@ from test_claims import BREAKS, GONE, GOOD, by_title, put, record, seed_of_all
 from rnc import say
 from rnc.study import folders, store
 from rnc.study.claims import judge
-from rnc.study.findings import FINDINGS, NOTHING, changes, drift, in_short, over_weights, summary
+from rnc.study.findings import (
+    FINDINGS,
+    NOTHING,
+    changes,
+    drift,
+    in_short,
+    over_lengths,
+    over_weights,
+    summary,
+)
 from rnc.study.findings.beyond import value_at_loss
 from rnc.study.records import by_scale
 
@@ -372,6 +381,35 @@ def test_what_more_seeds_of_one_weight_give_stands_beside_the_series():
     other = replace(other, training=replace(other.training, seed=9))
     series[6]["TRADES"].append(other)
     assert ". Over 2 seeds NC1 is 3.0–5.0 at β = 6. With the weight" in over_weights(series)
+
+
+def lengths(nc1, robust):
+    series = {}
+    for number, epochs in enumerate((80, 400)):
+        one = record("at", GOOD, GOOD)
+        put(one, (END, "pgd", "nc1", -1), nc1[number])
+        one.measured["geometry"]["values"]["test_pgd"]["nc1"] = 90.0
+        one.measured["test"] = {"values": {"clean": 0.4, "pgd": robust[number]}}
+        series[epochs] = {"AT": [one]}
+    return series
+
+
+@pytest.mark.parametrize(
+    ("nc1", "robust", "sentence"),
+    [
+        ([9, 1.8], [0.15, 0.18], "NC1 falls by more than half, and accuracy stays the same"),
+        ([9, 1.8], [0.15, 0.25], "NC1 falls by more than half, and accuracy rises by more"),
+        ([9, 1.8], [0.25, 0.15], "the two do not change in one way"),
+        ([9, 5.4], [0.15, 0.15], "the two do not change in one way"),
+    ],
+)
+def test_what_a_longer_training_brings_is_what_the_records_say(nc1, robust, sentence):
+    said = over_lengths(lengths(nc1, robust))
+    assert sentence in said
+    assert said.startswith("AT trained for 80 and for 400 epochs (1 seed): NC1/(K−1) ends at 1.0 ")
+    assert "at 10 and 10 on attacked test points" in said
+    del (series := lengths(nc1, robust))[80]["AT"][0].measured["geometry"]
+    assert over_lengths(series) == NOTHING
 
 
 def test_a_series_of_one_value_says_nothing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import numpy as np
 
 from rnc.study.claims import CONVERGED, NOT_APPLICABLE, OPEN, Condition, Verdict, judge
 from rnc.study.findings.finding import MORE, NOTHING, Text, span
-from rnc.study.methods import TRADES
+from rnc.study.methods import AT, TRADES, Method
 from rnc.study.record import NotMeasured, Record
 from rnc.study.records import Records
 
@@ -83,22 +84,34 @@ WEIGHED = {  # name to readers, and the way in which it is further from collapse
 def over_weights(series: Series) -> Text:
     """Whether TRADES collapses less, and its logits are shorter, the more the divergence weighs:
     at every step and seed, and by more than MORE in all."""
+    return _of_seeds(series, TRADES, _over_weights)
+
+
+Networks = dict[float, dict[int, Record]]  # of one method, by value of the setting and by seed
+
+
+def _of_seeds(series: Series, method: Method, told: Callable[[Networks, list[int]], Text]) -> Text:
+    """What is told of a method's networks and of the seeds that all values have."""
     networks = {
-        beta: {record.training.seed: record for record in records.get(TRADES.title, [])}
-        for beta, records in series.items()
+        value: {record.training.seed: record for record in records.get(method.title, [])}
+        for value, records in series.items()
     }
     seeds = sorted(set.intersection(*map(set, networks.values()))) if networks else []
     if len(series) < 2 or not seeds:
         return Text(NOTHING)
     try:
-        return _over_weights(networks, seeds)
+        return told(networks, seeds)
     except NotMeasured:
         return Text(NOTHING)
 
 
-def _over_weights(networks: dict[float, dict[int, Record]], seeds: list[int]) -> Text:
-    def of(value: Callable[[Record], float]) -> np.ndarray:
-        return np.array([[value(by_seed[s]) for by_seed in networks.values()] for s in seeds])
+def _table(networks: Networks, seeds: list[int], value: Callable[[Record], float]) -> np.ndarray:
+    """A value of each network: seeds x values of the setting."""
+    return np.array([[value(by_seed[s]) for by_seed in networks.values()] for s in seeds])
+
+
+def _over_weights(networks: Networks, seeds: list[int]) -> Text:
+    of = functools.partial(_table, networks, seeds)
 
     def goes(values: np.ndarray, way: int) -> bool:
         factors = (values[:, -1] / values[:, 0]) ** way
@@ -137,3 +150,42 @@ def _over_weights(networks: dict[float, dict[int, Record]], seeds: list[int]) ->
         )
     )
     return Text(" ".join(said))
+
+
+SAME = 0.05  # accuracies are the same within
+
+
+def over_lengths(series: Series) -> Text:
+    """Whether AT becomes more robust to attacks on new images as it collapses further: of the
+    shortest and the longest training of the same seeds."""
+    return _of_seeds(series, AT, _over_lengths)
+
+
+def _over_lengths(networks: Networks, seeds: list[int]) -> Text:
+    def of(value: Callable[[Record], float]) -> np.ndarray:
+        return _table(networks, seeds, value)[:, [0, -1]]
+
+    def spread(nc1: Callable[[Record], float]) -> np.ndarray:
+        return of(lambda record: nc1(record) / (record.num_classes - 1))
+
+    def listed(values: np.ndarray, form: str = "") -> str:
+        return " and ".join(span(column, form) for column in values.T)
+
+    train = spread(lambda record: record.end("pgd", "nc1"))
+    test = spread(lambda record: record.geometry("test_pgd", "nc1"))
+    robust = of(lambda record: record.test("pgd"))
+    first, *_, last = networks
+    collapses = bool((train[:, 1] < train[:, 0] / 2).all())
+    gains = np.diff(robust)
+    if collapses and (abs(gains) <= SAME).all():
+        then = "NC1 falls by more than half, and accuracy stays the same within five points"
+    elif collapses and (gains > SAME).all():
+        then = "NC1 falls by more than half, and accuracy rises by more than five points"
+    else:
+        then = "the two do not change in one way at every seed"
+    return Text(
+        f"AT trained for {first:g} and for {last:g} epochs ({len(seeds)} "
+        f"seed{'s' * (len(seeds) > 1)}): NC1/(K−1) ends at {listed(train)} on attacked training "
+        f"points and at {listed(test)} on attacked test points, and accuracy on attacked test "
+        f"points at {listed(robust, '.1%')}: {then}."
+    )
