@@ -33,7 +33,8 @@ class Collapse:
         nc1: variability, Tr(Sigma_W Sigma_B^+). Papyan et al. divide it by K.
         nc2_norms: equinorm, std/mean over c of the length of mu_c - mu_G.
         nc2_angles: equiangularity, the mean over i != j of the distance of
-            cos(mu_i - mu_G, mu_j - mu_G) from -1/(K - 1).
+            cos(mu_i - mu_G, mu_j - mu_G) from -1/(K - 1); nan for D < K - 1, where no simplex
+            exists.
         nc2_norms_w, nc2_angles_w: the same for the rows of the classifier W; nan without W.
         nc3: self-duality, the squared Frobenius distance of W^T/norm(W) and M/norm(M), M
             having the centred class means as columns; nan without W.
@@ -200,14 +201,16 @@ def simplex_deviation(vectors: Tensor) -> tuple[float, float]:
 
     Returns:
         Equinorm std/mean (std with K - 1, as in the reference code), and the mean over pairs
-        of the distance of their cosine from -1/(K - 1).
+        of the distance of their cosine from -1/(K - 1); nan for D < K - 1, where no simplex
+        exists.
     """
     vectors = vectors.double()
-    k = vectors.shape[0]
+    k, d = vectors.shape
     norms = vectors.norm(dim=1)
     unit = vectors / norms[:, None]
     cosines = (unit @ unit.T)[~torch.eye(k, dtype=torch.bool, device=vectors.device)]
-    return float(norms.std() / norms.mean()), float((cosines + 1 / (k - 1)).abs().mean())
+    angles = (cosines + 1 / (k - 1)).abs().mean() if d >= k - 1 else math.nan
+    return float(norms.std() / norms.mean()), float(angles)
 
 
 def nearest_class_centre(features: Tensor, means: Tensor) -> Tensor:

@@ -230,6 +230,16 @@ def test_nulls_are_what_random_features_give():
     assert nulls.nc2(10, 128)[1] == pytest.approx(0.07, abs=0.001)
 
 
+def test_spans_of_random_means_are_as_the_theory_says():
+    """Of many features the angles are right ones and the spectrum is flat; of K - 1 there is one
+    span. Between, for K = 2, the angle of two random lines in three dimensions is 1 rad."""
+    spectrum, angles = nulls.subspaces(5, 50_000)
+    assert spectrum == pytest.approx(np.full(4, 1 / 4), abs=0.02)
+    assert angles == pytest.approx(np.full(4, np.pi / 2), abs=0.03)
+    assert nulls.subspaces(5, 4)[1] == pytest.approx(np.zeros(4), abs=1e-6)
+    assert nulls.subspaces(2, 3, draws=4000)[1] == pytest.approx([1.0], abs=0.02)
+
+
 @pytest.mark.parametrize(
     ("classes", "mean"),
     # of the half-line, and of a third of the plane: E r times the mean of cos over +-60 degrees

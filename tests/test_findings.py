@@ -85,7 +85,9 @@ def records():
         }
         one.measured["trajectory"]["values"]["pgd"] |= {"kl": [0, 0.1], "logit_norm": [1, 9.0]}
         geometry = one.measured["geometry"]["values"]
-        geometry |= {"clean": {"cdnv": 0.1}, "pgd": {"cdnv": 0.9}}
+        for points, cdnv, rank, angle in (("clean", 0.1, 9.0, 0.0), ("pgd", 0.9, 8.0, 0.3)):
+            angles = {"principal_angles": [angle / 2, angle], "effective_rank": rank}
+            geometry[points] = angles | {"cdnv": cdnv}
         for points in ("clean", "pgd"):
             one.measured["trajectory"]["values"][points]["between"] = [1.0, 1.0]
         one.measured["baselines"]["values"]["pixels"] = {"clean": 0.8, "pgd": 0.4}
@@ -150,6 +152,10 @@ OUTCOMES = {
             "near": [("AT", (END, "pgd", "nc2_angles", -1), 0.15)],
             "apart": [("AT", (END, "alignment", -1), 1.5)],
         },
+    ),
+    "spans_of_means": (
+        "alike",
+        {"apart": [("ST", ("geometry", "pgd", "principal_angles"), [0.2, 0.9])]},
     ),
     "at_keeps_variance": ("more", {"mixed": [("AT", (END, "clean", "nc1", -1), 0.1)]}),
     "ncc_is_robust": ("same", {"less": [("AT", (END, "pgd", "ncc_accuracy", -1), 0.5)]}),

@@ -5,7 +5,9 @@ import pytest
 from matplotlib import pyplot as plt
 from test_claims import by_title, put, seed_of_all
 
+from rnc.models import num_features
 from rnc.show import plots
+from rnc.study import nulls
 from rnc.study.methods import METHODS
 from rnc.study.record import Record
 from rnc.study.settings import Study
@@ -142,3 +144,19 @@ def test_what_is_called_collapsed_is_shaded():
     for axis, (zone,) in zip(figure.axes[:2], zones[:2], strict=True):
         low, high = axis.get_ylim()
         assert low < zone < high
+
+
+def test_spans_of_means_are_drawn_beside_those_of_random_ones_and_a_simplex():
+    one = record([0.1, 0.2])
+    kinds = {"clean": 0.2, "pgd": 0.4, "gauss": 0.3}
+    one.measured["geometry"] = {
+        "values": {
+            kind: {"spectrum": [value] * 9, "principal_angles": [value] * 9}
+            for kind, value in kinds.items()
+        }
+    }
+    spectrum, angles = plots.subspaces({"ST": [one]}).axes
+    drawn = [[line.get_ydata()[0] for line in axis.get_lines()] for axis in (spectrum, angles)]
+    width = one.training.width
+    random = [of[0] for of in nulls.subspaces(10, num_features(width))]
+    assert drawn == [[0.2, 0.4, 0.3, random[0], 1 / 9], [0.4, 0.3, random[1]]]

@@ -357,5 +357,7 @@ def test_a_caption_speaks_of_the_methods_that_a_figure_shows():
         "400 epochs (3,200 updates, the paper's are 156,400)"
     )
     assert "; 400 epochs (156,400 updates), " in Study.of("paper").caption()
+    digits = Study.of(per_class=10, epochs=400).training("at")
+    assert digits.length == "400 epochs (400 updates)"  # the paper has none of them
     own = replace(study.training("at"), dataset="imagefolder:images")
     assert own.length == "65 epochs"  # how many images are there is not known yet

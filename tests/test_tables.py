@@ -253,3 +253,22 @@ def test_what_stands_in_a_table_is_escaped(found, monkeypatch):
         assert "<b>no" not in html
         assert "<i>" not in html
         assert "NC1 &lt; 1 &amp; &lt;b&gt;" in html
+
+
+def test_geometry_is_a_mean_over_seeds_in_a_column_for_each_kind_of_points(found):
+    kept = {
+        "nc1": 0.9, "within": 1.0, "between": 4.0, "cdnv": 0.2, "effective_rank": 8.0,
+        "nc3_lengths": 0.01, "nc3_directions": 0.1, "principal_angles": [0.1, 0.3],
+        "logit_norm": 5.0, "kl": 0.0, "ncc_accuracy": 1.0,
+    }  # fmt: skip
+    seeds = found[TWO]["ST"]
+    for one, cdnv in zip(seeds, (0.2, 0.4), strict=True):
+        one.measured["geometry"]["values"] = {"clean": kept | {"cdnv": cdnv}, "pgd": kept}
+    shown = tables.geometry({"ST": seeds}, "clean", "pgd")
+    assert list(shown) == ["clean", "PGD"]
+    assert shown["clean"].to_dict() == {
+        "NC1/(K−1)": "0.1", "Tr Σ_W / Tr Σ_B": "0.25", "CDNV": "0.3", "effective rank": "8",
+        "NC3, lengths": "0.01", "NC3, directions": "0.1", "largest angle": "0.3",
+        "length of logits": "5", "KL": "0", "NCC accuracy": "1",
+    }  # fmt: skip
+    assert list(tables.geometry({"ST": seeds, "AT": seeds}, "pgd")) == ["ST, PGD", "AT, PGD"]

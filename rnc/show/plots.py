@@ -17,8 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from rnc.models import num_features
 from rnc.show import vector
 from rnc.show.ends import name_ends
+from rnc.study import nulls
 from rnc.study.findings.series import Series, drifts, judged_series
 from rnc.study.methods import METHODS
 from rnc.study.paper import curves
@@ -41,6 +43,7 @@ PALETTE = (*CLASS_COLOURS, "#0072B2", "#D55E00", "#F0E442", "#000000")  # Okabe 
 GREY = "#777777"
 VERTICES = "between vertices of a simplex"  # the line at their angle
 VERTEX_NAMES = {VERTICES: "between\nvertices"}
+RANDOM, SIMPLEX = "random means", "simplex"  # lines of what these give
 OUTSIDE = "#b5b5b5"  # points that are sorted into a class that is not drawn
 MEASURES = {  # title, logarithmic
     "accuracy": ("Accuracy", False),
@@ -417,6 +420,37 @@ def against_loss(records: Records) -> Figure:
     figure.supxlabel("cross-entropy on attacked points, falling to the right", fontsize=8.5)
     handles = [Line2D([], [], color=_colour(title), label=title) for title in records]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+@styled
+def subspaces(records: Records) -> Figure:
+    """What class means span, at the end: the spectrum of Sigma_B as shares (left), equal for a
+    simplex, and the principal angles to the span of the clean means (right); in grey what random
+    means give. A line per method and perturbation."""
+    figure, axes = _grid(2)
+    panels = {
+        "spectrum": ("Eigenvalues of Σ_B, shares", ("clean", "pgd", "gauss")),
+        "principal_angles": ("Principal angles to clean (rad)", ("pgd", "gauss")),
+    }
+    for axis, (name, (title, kinds)) in zip(axes, panels.items(), strict=True):
+        for method, seeds in records.items():
+            for kind in kinds:
+                rows = [record["geometry"][kind][name] for record in seeds]
+                _line(axis, range(1, len(rows[0]) + 1), rows, method, kind)
+        axis.set_title(title)
+        axis.set_xlabel("number")
+    k = seeds[0].num_classes
+    for axis, chance in zip(
+        axes, nulls.subspaces(k, num_features(seeds[0].training.width)), strict=True
+    ):
+        axis.plot(range(1, k), chance, color=GREY, linestyle="-", label=RANDOM)
+        axis.set_xticks(np.unique(np.linspace(1, k - 1, 5).astype(int)))
+        from_zero(axis, "y")
+    axes[0].axhline(1 / (k - 1), color="black", linewidth=0.8, label=SIMPLEX)
+    key(figure, [KINDS[kind] for kind in panels["spectrum"][1]])
+    names = {_label(method, "pgd"): method for method in records}
+    name_ends(figure, names | {RANDOM: RANDOM, SIMPLEX: SIMPLEX})
     return figure
 
 

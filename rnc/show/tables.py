@@ -117,6 +117,44 @@ def checks(found: Records) -> pd.DataFrame:
     return pd.DataFrame(columns).map("{:.1%}".format)
 
 
+GEOMETRY = {  # points as in the measurement `geometry`, to readers
+    "clean": "clean",
+    "gauss": "noise",
+    "pgd": "PGD",
+    "targeted": "targeted PGD",
+    "test": "test",
+    "test_pgd": "test, PGD",
+}
+
+
+def geometry(found: Records, *points: str) -> pd.DataFrame:
+    """What a specialist asks of a network at its end, mean over seeds: a column for each method
+    and each kind of points; none given: all of GEOMETRY."""
+    values = {
+        "NC1/(K−1)": lambda of, k: of["nc1"] / (k - 1),
+        "Tr Σ_W / Tr Σ_B": lambda of, k: of["within"] / of["between"],
+        "CDNV": lambda of, k: of["cdnv"],
+        "effective rank": lambda of, k: of["effective_rank"],
+        "NC3, lengths": lambda of, k: of["nc3_lengths"],
+        "NC3, directions": lambda of, k: of["nc3_directions"],
+        "largest angle": lambda of, k: round(of["principal_angles"][-1], 6),
+        "length of logits": lambda of, k: of["logit_norm"],
+        "KL": lambda of, k: of["kl"],
+        "NCC accuracy": lambda of, k: of["ncc_accuracy"],
+    }
+    columns = {}
+    for title, seeds in found.items():
+        for kind in points or GEOMETRY:
+            name = GEOMETRY[kind] if len(found) == 1 else f"{title}, {GEOMETRY[kind]}"
+            columns[name] = {
+                row: statistics.mean(
+                    value(record["geometry"][kind], record.num_classes) for record in seeds
+                )
+                for row, value in values.items()
+            }
+    return pd.DataFrame(columns).map("{:.3g}".format)
+
+
 def costs(found: dict[str, Records]) -> Table:
     """The times that records noted, mean over seeds."""
     return table("costs.html", scales=found, mean=statistics.mean, spoken=cost.spoken)

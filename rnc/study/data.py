@@ -84,6 +84,7 @@ class DataSet:
             so many of each class, if it is not None.
         classes, per_class, shape: how many there are, and C x H x W of each image; an estimate
             of time wants them before anything is read.
+        paper: whether the paper trains on it.
     """
 
     title: str
@@ -91,6 +92,7 @@ class DataSet:
     classes: int
     per_class: int
     shape: tuple[int, int, int]
+    paper: bool = True
 
 
 def unit(x: Tensor) -> Tensor:
@@ -367,7 +369,7 @@ def _moments(channel: Tensor) -> tuple[float, float]:
 
 
 DATASETS = {
-    "digits": DataSet("digits", digits, 10, PER_CLASS, (3, 16, 16)),
+    "digits": DataSet("digits", digits, 10, PER_CLASS, (3, 16, 16), paper=False),
     "cifar10": DataSet("CIFAR-10", functools.partial(cifar, "cifar10"), 10, 5000, (3, 32, 32)),
     "cifar100": DataSet("CIFAR-100", functools.partial(cifar, "cifar100"), 100, 500, (3, 32, 32)),
 }

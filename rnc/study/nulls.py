@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from rnc.collapse import measure, simplex_deviation
+from rnc.geometry import between_spectrum, principal_angles
 
 DRAWS = 200
 
@@ -34,6 +35,18 @@ def nc2(k: int, d: int) -> tuple[float, float]:
     deviations = [simplex_deviation(means - means.mean(0)) for means in draws]
     norms, angles = np.mean(deviations, axis=0)
     return float(norms), float(angles)
+
+
+@functools.cache
+def subspaces(k: int, d: int, draws: int = 50) -> tuple[np.ndarray, np.ndarray]:
+    """Of K random Gaussian means in D >= K - 1 dimensions the spectrum of Sigma_B, as shares, and
+    the principal angles between the spans of two such sets in radians; K - 1 each, mean over
+    draws."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(draws, 2, k, d, dtype=torch.float64, generator=generator)
+    spectra = torch.stack([between_spectrum(one) for one, _ in means])
+    angles = torch.stack([principal_angles(one, other) for one, other in means])
+    return spectra.mean(0).numpy(), angles.mean(0).numpy()
 
 
 @functools.cache

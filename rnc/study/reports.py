@@ -180,13 +180,19 @@ class Report:
     def doubts(self) -> list[str]:
         """What looks as if something did not fit the network, in sentences."""
         right, guessing = self.found.measures["clean"]["accuracy"], 1 / self.k
-        if right > guessing + MARGIN:
-            return []
-        return [
-            f"On clean points the network is right on {right:.1%}, where guessing gives "
-            f"{guessing:.1%}: do its weights, mean and std, and the order of its classes fit "
-            f"these images?"
-        ]
+        said = []
+        if right <= guessing + MARGIN:
+            said.append(
+                f"On clean points the network is right on {right:.1%}, where guessing gives "
+                f"{guessing:.1%}: do its weights, mean and std, and the order of its classes fit "
+                f"these images?"
+            )
+        if self.d < self.k - 1:
+            said.append(
+                f"There is no simplex of {self.k} classes in {self.d} dimensions, so that the "
+                f"angles of NC2 do not apply."
+            )
+        return said
 
     def __str__(self) -> str:
         about = self.about

@@ -252,7 +252,8 @@ class Training:
             return self.epochs * math.ceil(per_class * known.classes / self.batch)
 
         own, of_all = updates(self.per_class or known.per_class), updates(known.per_class)
-        paper = f", the paper's are {of_all:,}" * (self.epochs == Training.epochs and own < of_all)
+        short = known.paper and self.epochs == Training.epochs and own < of_all
+        paper = f", the paper's are {of_all:,}" * short
         return f"{epochs} ({own:,} updates{paper})"
 
     @property

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
+from rnc.geometry import effective_rank
+from rnc.models import num_features
+from rnc.study import nulls
 from rnc.study.claims import HOLDS, PARTLY, Seed
 from rnc.study.findings.finding import (
     Outcome,
@@ -297,6 +301,46 @@ def simplices_agree(seeds: list[Seed]) -> Outcome:
     angle = [seed[AT.title].angle("alignment") for seed in seeds]
     near = "near" if verdict.meets(0) else "apart"
     return "one" if verdict.verdict == HOLDS else near, {"angle": span(angle)}
+
+
+@finding(
+    ST,
+    AT,
+    apart="""The largest principal angle between the spans of attacked and of clean means is {st}
+        rad under ST and {at} rad under AT, where random means give {null}: AT holds the attacked
+        means nearer to the span of the clean ones. The effective rank of Σ_B goes from {st_clean}
+        on clean to {st_attacked} on attacked points under ST, and from {at_clean} to
+        {at_attacked} under AT; of a simplex it is {full}, of random means {random}.""",
+    alike="""The largest principal angle between the spans of attacked and of clean means is {st}
+        rad under ST and {at} rad under AT, where random means give {null}. The effective rank of
+        Σ_B goes from {st_clean} on clean to {st_attacked} on attacked points under ST, and from
+        {at_clean} to {at_attacked} under AT; of a simplex it is {full}, of random means
+        {random}.""",
+)
+def spans_of_means(seeds: list[Seed]) -> Outcome:
+    def largest(method: Method) -> np.ndarray:
+        return np.array(
+            [s[method.title]["geometry"]["pgd"]["principal_angles"][-1] for s in seeds]
+        )
+
+    def rank(method: Method, points: str) -> str:
+        return span((s[method.title].geometry(points, "effective_rank") for s in seeds), ".2f")
+
+    st, at = largest(ST), largest(AT)
+    record = seeds[0][ST.title]
+    features = num_features(record.training.width)
+    spectrum, null = nulls.subspaces(record.num_classes, features)
+    return "apart" if (at < 0.75 * st).all() else "alike", {
+        "st": span(st),
+        "at": span(at),
+        "null": span([null[-1]]),
+        "st_clean": rank(ST, "clean"),
+        "st_attacked": rank(ST, "pgd"),
+        "at_clean": rank(AT, "clean"),
+        "at_attacked": rank(AT, "pgd"),
+        "full": str(record.num_classes - 1),
+        "random": f"{effective_rank(torch.tensor(spectrum)):.2f}",
+    }
 
 
 @finding(
