@@ -305,7 +305,7 @@ def test_a_missed_condition_says_on_which_side_of_chance_it_is(records):
         "ST, clean points: NC2 angles": "no better than chance",
     }
     put(records["ST"][0], ("trajectory", "clean", "nc2_angles", -1), 0.01)
-    assert in_short(judge(records, "C1")).endswith("by chance 5.56: in the claim's direction.")
+    assert in_short(judge(records, "C1")).endswith("chance 5.56: in the claim's direction.")
 
 
 def test_bounds_of_counted_tests_are_scaled_not_the_count(records):

@@ -64,6 +64,7 @@ class Condition:
             beyond it. None where it is never reached.
         null: the value that chance gives, or what the claim sets itself off from; a value must be
             better than it too. None where there is no such.
+        against: what the null is of, in words.
         at: of a count of other tests, the same count with their bounds multiplied by a factor;
             its own bound is not.
     """
@@ -73,6 +74,7 @@ class Condition:
     relation: str
     bound: float
     null: Value | None = None
+    against: str = "chance"
     neutral: float = 0.0
     best: float | None = None
     at: Callable[[float], Condition] | None = None
@@ -261,7 +263,9 @@ class Verdict:
         """The verdict with a line for each test."""
         lines = [f"{self.claim.id}  {self.at_seeds.upper()}  {self.claim.statement}"]
         tests = zip(self.claim.conditions, self.measured(), self.by_chance(), strict=True)
-        lines += [f"        {test}: {value} (chance {null})" for test, value, null in tests]
+        lines += [
+            f"        {test}: {value} ({test.against} {null})" for test, value, null in tests
+        ]
         lines += [f"        takes for granted, but not so: {p}" for p in self.failing_premises()]
         return "\n".join(lines)
 
@@ -481,8 +485,8 @@ def _small_nc1(method: Method, points: str) -> Condition:
     return Condition(what, _spread(method, points), "<=", 0.1, _null_nc1(method))
 
 
-def _there(method: Method, points: str) -> tuple[Condition, ...]:
-    """Collapse of the features of some points."""
+def collapse_tests(method: Method, points: str) -> tuple[Condition, ...]:
+    """Of the features of some points, in the order of NC1 to NC4."""
     named, end = f"{method.title}, {POINTS[points]}:", functools.partial(_end, method, points)
     norms, angles = (_null_nc2(method, i) for i in (0, 1))
     return (
@@ -510,7 +514,9 @@ def _nc1_over_clean(method: Method, points: str) -> Value:
 
 def _nc1_with_noise(method: Method, bound: float, null: Value | None = None) -> Condition:
     value = _nc1_over_clean(method, "gauss")
-    return Condition("NC1 with noise / NC1 clean", value, "<=", bound, null, neutral=1)
+    return Condition(
+        "NC1 with noise / NC1 clean", value, "<=", bound, null, "the attack", neutral=1
+    )
 
 
 def _lost(method: Method, points: str) -> Value:
@@ -518,7 +524,8 @@ def _lost(method: Method, points: str) -> Value:
 
 
 def _lost_to_noise(method: Method, null: Value | None = None) -> Condition:
-    return Condition("accuracy lost to noise", _lost(method, "gauss"), "<=", 0.01, null)
+    value = _lost(method, "gauss")
+    return Condition("accuracy lost to noise", value, "<=", 0.01, null, "the attack")
 
 
 def _attack_succeeds(method: Method) -> Condition:
@@ -526,13 +533,13 @@ def _attack_succeeds(method: Method) -> Condition:
     return Condition(f"{method.title}: share of accuracy left by the attack", value, "<=", 0.5)
 
 
-def _tests_met(tests: tuple[Condition, ...], seed: Seed, factor: float = 1.0) -> list[bool]:
+def are_met(tests: tuple[Condition, ...], seed: Seed, factor: float = 1.0) -> list[bool]:
     return [test.holds(test.value(seed), test.chance(seed), factor) for test in tests]
 
 
 def _collapse_there(method: Method) -> Condition:
     """There is something that a perturbation could break or leave."""
-    tests = _there(method, "clean")
+    tests = collapse_tests(method, "clean")
     return Condition(
         f"{method.title}, clean points: tests of collapse within their bounds",
         lambda seed: sum(test.holds(test.value(seed)) for test in tests),
@@ -547,11 +554,11 @@ def _no_simplex(method: Method) -> tuple[Condition, ...]:
     the other meets: that is the null."""
 
     def missed(points: str, factor: float) -> Value:
-        return lambda seed: _tests_met(_there(method, points), seed, factor).count(False)
+        return lambda seed: are_met(collapse_tests(method, points), seed, factor).count(False)
 
     def missed_alone(by: Method, other: Method, points: str, factor: float) -> Value:
         def value(seed: Seed) -> float:
-            met, others = (_tests_met(_there(of, points), seed, factor) for of in (by, other))
+            met, others = (are_met(collapse_tests(of, points), seed, factor) for of in (by, other))
             return sum(theirs and not ours for ours, theirs in zip(met, others, strict=True))
 
         return value
@@ -564,6 +571,7 @@ def _no_simplex(method: Method) -> tuple[Condition, ...]:
             ">=",
             1,
             missed_alone(AT, method, points, factor) if alone else None,
+            "the other way round",
             at=functools.partial(count, points, alone),
         )
 
@@ -586,7 +594,9 @@ def _converged(method: Method) -> tuple[Condition, ...]:
     )
 
 
-_AT_COLLAPSES = _there(AT, "clean") + _there(AT, "pgd") + _classifier_there(AT)
+_AT_collapse_thereLAPSES = (
+    collapse_tests(AT, "clean") + collapse_tests(AT, "pgd") + _classifier_there(AT)
+)
 
 CLAIMS = (
     Claim(
@@ -596,7 +606,7 @@ CLAIMS = (
         "figure 2, left",
         "02_standard_training",
         (ST,),
-        _there(ST, "clean") + _classifier_there(ST),
+        collapse_tests(ST, "clean") + _classifier_there(ST),
         _converged(ST),
     ),
     Claim(
@@ -615,6 +625,7 @@ CLAIMS = (
                 "<=",
                 0.05,
                 _angles_less_clean("pgd"),
+                "the attack",
             ),
         ),
         (_collapse_there(ST),),
@@ -628,7 +639,12 @@ CLAIMS = (
         (ST,),
         (
             Condition(
-                "ST, attacked points: NC1/(K−1)", _spread(ST, "pgd"), ">=", 1, _spread(ST, "gauss")
+                "ST, attacked points: NC1/(K−1)",
+                _spread(ST, "pgd"),
+                ">=",
+                1,
+                _spread(ST, "gauss"),
+                "noise",
             ),
             Condition(
                 "ST, attacked points: NC2 angles",
@@ -636,6 +652,7 @@ CLAIMS = (
                 ">=",
                 0.2,
                 _end(ST, "gauss", "nc2_angles"),
+                "noise",
             ),
         ),
         (_collapse_there(ST), _attack_succeeds(ST)),
@@ -750,7 +767,7 @@ CLAIMS = (
         "figure 2, right",
         "04_adversarial_training",
         (AT,),
-        _AT_COLLAPSES,
+        _AT_collapse_thereLAPSES,
         _converged(AT),
     ),
     Claim(
@@ -772,9 +789,9 @@ CLAIMS = (
         (
             Condition(
                 "tests of C7 that are met",
-                lambda seed: sum(_tests_met(_AT_COLLAPSES, seed)),
+                lambda seed: sum(are_met(_AT_collapse_thereLAPSES, seed)),
                 ">=",
-                len(_AT_COLLAPSES),
+                len(_AT_collapse_thereLAPSES),
             ),
             *_converged(AT),
         ),
@@ -904,6 +921,7 @@ CLAIMS = (
                 ">=",
                 0.5,
                 _unlearnt(0, "pgd"),
+                "before training, or pixels",
             ),
             Condition(
                 "NC2 angles under attack, first layer",
@@ -930,6 +948,7 @@ CLAIMS = (
                 ">=",
                 0.2,
                 _at_layer(-1, "clean", "nc2_angles"),
+                "clean points",
             ),
         ),
         (

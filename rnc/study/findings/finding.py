@@ -11,6 +11,7 @@ from rnc.study.claims import CLAIMS, Seed, Verdict, by_seed, judge_seeds
 from rnc.study.methods import Method
 from rnc.study.record import NotMeasured
 from rnc.study.records import Records
+from rnc.study.settings import named_seeds
 
 NOTHING = "This was not measured here."
 MORE = 1.25  # a factor that counts as a difference
@@ -40,12 +41,13 @@ class Finding:
         return self.look(seeds) if seeds else None
 
     def say(self, records: Records) -> str:
-        """Its sentence; how many of the seeds it is about if not about all, and if it is one."""
+        """Its sentence; which of the seeds it is about if not about all, and if it is one."""
         if not (seeds := self.seeds(records)):
             return NOTHING
         outcome, values = self.look(seeds)
         total = len(by_seed(records))
-        some = f" (Measured at {len(seeds)} of {total} seeds.)" if len(seeds) < total else ""
+        of = sorted(next(iter(seed.values())).training.seed for seed in seeds)
+        some = f" (Measured at {named_seeds(of)} alone.)" if len(seeds) < total else ""
         said = self.texts[outcome].format(**values)
         if len(seeds) == 1:
             said = said.replace("at every seed", "at the one seed")

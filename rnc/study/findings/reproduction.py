@@ -10,7 +10,7 @@ import torch
 from rnc.geometry import effective_rank
 from rnc.models import num_features
 from rnc.study import nulls
-from rnc.study.claims import HOLDS, PARTLY, Seed
+from rnc.study.claims import HOLDS, PARTLY, Seed, are_met, collapse_tests
 from rnc.study.findings.finding import (
     Outcome,
     end_values,
@@ -132,11 +132,11 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
         within these groups is {nc1}, where scatter gives {null}: all tests of a leap are met, but
         not what C4 takes for granted ({premises}).""",
     cluster="""{share} of the points get another label. The means of their groups are {angle}
-        rad from the clean vertices (scatter: {null_angle}) and {length} times as long, and
+        rad from the clean means (scatter: {null_angle}) and {length} times as long, and
         NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: they gather, but not
         all tests of a leap are met.""",
     diffuse="""{share} of the points get another label. The means of their groups are {angle}
-        rad from the clean vertices (scatter: {null_angle}) and {length} times as long, and
+        rad from the clean means (scatter: {null_angle}) and {length} times as long, and
         NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: not within our
         bounds of a leap.""",
     none="""Too few points get another label ({share}) to say where they go.""",
@@ -310,12 +310,12 @@ def simplices_agree(seeds: list[Seed]) -> Outcome:
         rad under ST and {at} rad under AT, where random means give {null}: AT holds the attacked
         means nearer to the span of the clean ones. The effective rank of Σ_B goes from {st_clean}
         on clean to {st_attacked} on attacked points under ST, and from {at_clean} to
-        {at_attacked} under AT; of a simplex it is {full}, of random means {random}.""",
+        {at_attacked} under AT; of a simplex it is {full}, of random means {random}{flat}.""",
     alike="""The largest principal angle between the spans of attacked and of clean means is {st}
         rad under ST and {at} rad under AT, where random means give {null}. The effective rank of
         Σ_B goes from {st_clean} on clean to {st_attacked} on attacked points under ST, and from
         {at_clean} to {at_attacked} under AT; of a simplex it is {full}, of random means
-        {random}.""",
+        {random}{flat}.""",
 )
 def spans_of_means(seeds: list[Seed]) -> Outcome:
     def largest(method: Method) -> np.ndarray:
@@ -330,6 +330,12 @@ def spans_of_means(seeds: list[Seed]) -> Outcome:
     record = seeds[0][ST.title]
     features = num_features(record.training.width)
     spectrum, null = nulls.subspaces(record.num_classes, features)
+    random = effective_rank(torch.tensor(spectrum))
+    below = [
+        method.title
+        for method in (ST, AT)
+        if min(s[method.title].geometry("clean", "effective_rank") for s in seeds) <= random
+    ]
     return "apart" if (at < 0.75 * st).all() else "alike", {
         "st": span(st),
         "at": span(at),
@@ -339,7 +345,9 @@ def spans_of_means(seeds: list[Seed]) -> Outcome:
         "at_clean": rank(AT, "clean"),
         "at_attacked": rank(AT, "pgd"),
         "full": str(record.num_classes - 1),
-        "random": f"{effective_rank(torch.tensor(spectrum)):.2f}",
+        "random": f"{random:.2f}",
+        "flat": f", so that by this the clean means of {' and '.join(below)} are no nearer to a "
+        "simplex than chance" * bool(below),
     }
 
 
@@ -347,18 +355,20 @@ def spans_of_means(seeds: list[Seed]) -> Outcome:
     ST,
     AT,
     more="""On clean points AT keeps {within} times the variance of ST within its classes, and
-        {nc1} times its NC1.""",
+        {nc1} times its NC1{trained}.""",
     mixed="""On clean points AT has {within} times the variance of ST within its classes, and
-        {nc1} times its NC1: not more at every seed and in both senses.""",
+        {nc1} times its NC1{trained}: not more at every seed and in both senses.""",
 )
 def at_keeps_variance(seeds: list[Seed]) -> Outcome:
     within, nc1 = (
         end_values(seeds, AT, "clean", name) / end_values(seeds, ST, "clean", name)
         for name in ("within", "nc1")
     )
+    at, st = (seeds[0][method.title].training.epochs for method in (AT, ST))
     return "more" if min(within.min(), nc1.min()) > 1 else "mixed", {
         "within": span(within),
         "nc1": span(nc1),
+        "trained": f", after {at} epochs where ST has {st}" * (at != st),
     }
 
 
@@ -459,6 +469,34 @@ def trades_converges(seeds: list[Seed]) -> Outcome:
     }
 
 
+@finding(
+    AT,
+    TRADES,
+    TRADES_FROZEN,
+    told="""Tests of collapse that AT meets at every seed and TRADES does not at any: as published
+        {own}; with BatchNorm frozen {frozen}.""",
+    none="""There is no test of collapse that AT meets at every seed.""",
+)
+def tests_that_set_trades_apart(seeds: list[Seed]) -> Outcome:
+    def met(method: Method, points: str) -> np.ndarray:
+        tests = collapse_tests(method, points)
+        return np.array([are_met(tests, seed) for seed in seeds])
+
+    def apart(method: Method) -> str:
+        said = []
+        for points, named in (("clean", "clean"), ("pgd", "attacked")):
+            alone = met(AT, points).all(0) & ~met(method, points).any(0)
+            names = [name for name, one in zip(NC_TESTS, alone, strict=True) if one]
+            said.append(f"{', '.join(names) or 'none'} on {named} points")
+        return " and ".join(said)
+
+    some = any(met(AT, points).all(0).any() for points in ("clean", "pgd"))
+    return "told" if some else "none", {"own": apart(TRADES), "frozen": apart(TRADES_FROZEN)}
+
+
+NC_TESTS = ("NC1", "NC2 norms", "NC2 angles", "NC3", "NC4")
+
+
 # Layers --------------------------------------------------------------------------------------
 
 
@@ -491,9 +529,10 @@ def depth(seeds: list[Seed]) -> Outcome:
         network's output the NCC classifier is right on {layer} in the trained first layer, on
         {untrained} in the same layer before training, and on {pixels} in the pixels
         themselves.""",
-    something="""On points that were attacked at the network's output the first layer keeps more
-        than it had before training: the NCC classifier is right on {layer} there, on {untrained}
-        in the same layer before training, and on {pixels} in the pixels themselves.""",
+    something="""On points that were attacked at the network's output the NCC classifier is right
+        on {layer} in the trained first layer ({layer_clean} of the clean points), on {untrained}
+        in the same layer before training ({untrained_clean}), and on {pixels} in the pixels
+        themselves ({pixels_clean}).""",
 )
 def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
@@ -501,10 +540,14 @@ def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:
     untrained = np.array([r.untrained("pgd")[0] for r in records])
     pixels = np.array([r.pixels("pgd") for r in records])
     more = (layer - np.maximum(untrained, pixels)).min() > 0.05
+    clean = {
+        "layer_clean": [r.layer_curve("clean", "ncc_accuracy")[0] for r in records],
+        "untrained_clean": [r.untrained("clean")[0] for r in records],
+        "pixels_clean": [r.pixels("clean") for r in records],
+    }
+    attacked = {"layer": layer, "untrained": untrained, "pixels": pixels}
     return "something" if more else "nothing", {
-        "layer": span(layer, ".0%"),
-        "untrained": span(untrained, ".0%"),
-        "pixels": span(pixels, ".0%"),
+        name: span(values, ".0%") for name, values in (attacked | clean).items()
     }
 
 

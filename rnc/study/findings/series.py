@@ -152,40 +152,35 @@ def _over_weights(networks: Networks, seeds: list[int]) -> Text:
     return Text(" ".join(said))
 
 
-SAME = 0.05  # accuracies are the same within
-
-
 def over_lengths(series: Series) -> Text:
-    """Whether AT becomes more robust to attacks on new images as it collapses further: of the
-    shortest and the longest training of the same seeds."""
+    """What becomes of AT's collapse and of its robustness on new images as it is trained longer:
+    of the shortest and the longest training of the same seeds."""
     return _of_seeds(series, AT, _over_lengths)
 
 
 def _over_lengths(networks: Networks, seeds: list[int]) -> Text:
     def of(value: Callable[[Record], float]) -> np.ndarray:
-        return _table(networks, seeds, value)[:, [0, -1]]
+        return _table(networks, seeds, value)[:, [0, -1]].T
 
-    def spread(nc1: Callable[[Record], float]) -> np.ndarray:
-        return of(lambda record: nc1(record) / (record.num_classes - 1))
+    def spread(nc1: Callable[[Record], float]) -> str:
+        ends = of(lambda record: nc1(record) / (record.num_classes - 1))
+        return f"{way(ends)} from {span(ends[0])} to {span(ends[1])}"
 
-    def listed(values: np.ndarray, form: str = "") -> str:
-        return " and ".join(span(column, form) for column in values.T)
+    def way(ends: np.ndarray) -> str:
+        first, last = ends
+        return "rises" if (last > first).all() else "falls" if (last < first).all() else "goes"
 
-    train = spread(lambda record: record.end("pgd", "nc1"))
-    test = spread(lambda record: record.geometry("test_pgd", "nc1"))
     robust = of(lambda record: record.test("pgd"))
+    points = span(100 * (robust[1] - robust[0]), "+.1f")
+    guessing = of(lambda record: 1 / record.num_classes).max()
+    loss = of(lambda record: record.last_tenth("loss") / math.log(record.num_classes))
     first, *_, last = networks
-    collapses = bool((train[:, 1] < train[:, 0] / 2).all())
-    gains = np.diff(robust)
-    if collapses and (abs(gains) <= SAME).all():
-        then = "NC1 falls by more than half, and accuracy stays the same within five points"
-    elif collapses and (gains > SAME).all():
-        then = "NC1 falls by more than half, and accuracy rises by more than five points"
-    else:
-        then = "the two do not change in one way at every seed"
     return Text(
-        f"AT trained for {first:g} and for {last:g} epochs ({len(seeds)} "
-        f"seed{'s' * (len(seeds) > 1)}): NC1/(K−1) ends at {listed(train)} on attacked training "
-        f"points and at {listed(test)} on attacked test points, and accuracy on attacked test "
-        f"points at {listed(robust, '.1%')}: {then}."
+        f"From {first:g} to {last:g} epochs ({len(seeds)} seed{'s' * (len(seeds) > 1)}) NC1/(K−1) "
+        f"of AT {spread(lambda record: record.end('pgd', 'nc1'))} on attacked training points, "
+        f"and {spread(lambda record: record.geometry('test_pgd', 'nc1'))} on attacked test "
+        f"points. Accuracy on attacked test points {way(robust)} from {span(robust[0], '.1%')} to "
+        f"{span(robust[1], '.1%')}, by {points} points, where guessing gives {guessing:.0%}. The "
+        f"loss over the last tenth of the epochs is {span(loss[0], '.1%')} and "
+        f"{span(loss[1], '.1%')} of that of guessing."
     )

@@ -63,7 +63,8 @@ def _line(verdict: Verdict) -> str:
     met, chance = held[number], verdict.by_chance()[number]
     how = "most narrowly" if met.all() else f"missed at {(~met).sum()} of {len(met)}"
     line += f"; {how}: {verdict.claim.conditions[number]}, measured {verdict.measured()[number]}"
-    line += "" if chance == "–" else f", by chance {chance}"
+    against = verdict.claim.conditions[number].against
+    line += "" if chance == "–" else f", {against} {chance}"
     side = verdict.direction(number)
     return f"{line}: {side}." if side else f"{line}."
 
