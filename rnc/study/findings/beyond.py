@@ -156,12 +156,11 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
     agrees="""On the first {points} points of each kind, as many of each class, AutoAttack leaves,
         and in brackets PGD there and on all points: {left}. It takes at most {most} of {points}
         points more than PGD ({which}). Without an attack the networks are right on {clean} of
-        these test points, and on {clean_all} of all: the first are not a random sample.""",
+        these test points, and on {clean_all} of all.""",
     differs="""On the first {points} points of each kind, as many of each class, AutoAttack leaves,
         and in brackets PGD there and on all points: {left}. It takes up to {most} of {points}
         points more than PGD ({which}): PGD had not found all. Without an attack the networks are
-        right on {clean} of these test points, and on {clean_all} of all: the first are not a
-        random sample.""",
+        right on {clean} of these test points, and on {clean_all} of all.""",
 )
 def autoattack_finds(seeds: list[Seed]) -> Outcome:
     points, taken, left = seeds[0][AT.title]["autoattack"]["train"]["points"], [], []
