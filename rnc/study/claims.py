@@ -486,7 +486,7 @@ def _small_nc1(method: Method, points: str) -> Condition:
 
 
 def collapse_tests(method: Method, points: str) -> tuple[Condition, ...]:
-    """Of the features of some points, in the order of NC1 to NC4."""
+    """Whether the features of some points are collapsed, in the order of NC1 to NC4."""
     named, end = f"{method.title}, {POINTS[points]}:", functools.partial(_end, method, points)
     norms, angles = (_null_nc2(method, i) for i in (0, 1))
     return (
@@ -594,9 +594,7 @@ def _converged(method: Method) -> tuple[Condition, ...]:
     )
 
 
-_AT_collapse_thereLAPSES = (
-    collapse_tests(AT, "clean") + collapse_tests(AT, "pgd") + _classifier_there(AT)
-)
+_AT_COLLAPSES = collapse_tests(AT, "clean") + collapse_tests(AT, "pgd") + _classifier_there(AT)
 
 CLAIMS = (
     Claim(
@@ -767,7 +765,7 @@ CLAIMS = (
         "figure 2, right",
         "04_adversarial_training",
         (AT,),
-        _AT_collapse_thereLAPSES,
+        _AT_COLLAPSES,
         _converged(AT),
     ),
     Claim(
@@ -789,9 +787,9 @@ CLAIMS = (
         (
             Condition(
                 "tests of C7 that are met",
-                lambda seed: sum(are_met(_AT_collapse_thereLAPSES, seed)),
+                lambda seed: sum(are_met(_AT_COLLAPSES, seed)),
                 ">=",
-                len(_AT_collapse_thereLAPSES),
+                len(_AT_COLLAPSES),
             ),
             *_converged(AT),
         ),

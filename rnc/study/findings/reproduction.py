@@ -486,15 +486,13 @@ def tests_that_set_trades_apart(seeds: list[Seed]) -> Outcome:
         said = []
         for points, named in (("clean", "clean"), ("pgd", "attacked")):
             alone = met(AT, points).all(0) & ~met(method, points).any(0)
-            names = [name for name, one in zip(NC_TESTS, alone, strict=True) if one]
+            tests = zip(collapse_tests(AT, points), alone, strict=True)
+            names = [test.what.split(": ")[1] for test, one in tests if one]
             said.append(f"{', '.join(names) or 'none'} on {named} points")
         return " and ".join(said)
 
     some = any(met(AT, points).all(0).any() for points in ("clean", "pgd"))
     return "told" if some else "none", {"own": apart(TRADES), "frozen": apart(TRADES_FROZEN)}
-
-
-NC_TESTS = ("NC1", "NC2 norms", "NC2 angles", "NC3", "NC4")
 
 
 # Layers --------------------------------------------------------------------------------------
