@@ -181,6 +181,6 @@ def _over_lengths(networks: Networks, seeds: list[int]) -> Text:
         f"and {spread(lambda record: record.geometry('test_pgd', 'nc1'))} on attacked test "
         f"points. Accuracy on attacked test points {way(robust)} from {span(robust[0], '.1%')} to "
         f"{span(robust[1], '.1%')}, by {points} points, where guessing gives {guessing:.0%}. The "
-        f"loss over the last tenth of the epochs is {span(loss[0], '.1%')} and "
-        f"{span(loss[1], '.1%')} of that of guessing."
+        f"loss over the last tenth of the epochs is {span(100 * loss[0])} % and "
+        f"{span(100 * loss[1])} % of that of guessing."
     )
