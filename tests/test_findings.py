@@ -498,6 +498,16 @@ ALLOWED = (
 CHAPTERS = sorted((ROOT / "notebooks").glob("*.md"))
 
 
+def before_what_differs(path):
+    return path.read_text(encoding="utf-8").split("## What differs from the paper")[0]
+
+
+def prose_of(chapter):
+    """Without its head, code and equations."""
+    body = chapter.split("\n---\n", 1)[1]
+    return re.sub(r"```\{(code-cell|math)\}.*?```", "", body, flags=re.S)
+
+
 def comparing(*texts):
     """Paragraphs that compare, but for what is allowed."""
     paragraphs = (" ".join(p.split()) for text in texts for p in text.split("\n\n"))
@@ -511,11 +521,10 @@ def comparing(*texts):
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_chapters_state_no_findings_of_their_own(path):
     """Up to what differs from the paper neither prose nor captions compare or count."""
-    text = path.read_text(encoding="utf-8").split("## What differs from the paper")[0]
-    prose = re.sub(r"```\{(code-cell|math)\}.*?```", "", text.split("\n---\n", 1)[1], flags=re.S)
+    text = before_what_differs(path)
     shown = re.findall(r"(?:caption: \||alt: >-)\n +(.*)\n", text)
     assert len(shown) % 2 == 0  # each caption with a text that stands for the figure
-    assert comparing(prose, *shown) == []
+    assert comparing(prose_of(text), *shown) == []
 
 
 # bounds of tests, what others report, and an angle of geometry
@@ -525,8 +534,7 @@ QUOTED = ("1.57 rad", "end at 81 %", "collapse is **there**", "It is **gone**", 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
 def test_no_measured_number_stands_in_prose(path):
     """Decimals, percentages and angles come from records."""
-    text = path.read_text(encoding="utf-8").split("## What differs from the paper")[0]
-    text = re.sub(r"```\{(code-cell|math)\}.*?```", "", text.split("\n---\n", 1)[1], flags=re.S)
+    text = prose_of(before_what_differs(path))
     text = re.sub(r"\$[^$]*\$|`[^`]*`|\[[^]]*\]\([^)]*\)|\([^()]*licen[^()]*\)|LGPL 3.0", "", text)
     paragraphs = (" ".join(p.split()) for p in re.split(r"\n\n|\n- ", text))
     found = [

@@ -218,7 +218,7 @@ def test_the_matrix_of_what_is_published_is_light(found):
     (quick, *_) = found.items()
     shown = dict([quick]) | published
     assert len(shown) >= 4
-    assert len(matrix.matrix(shown).html.encode()) < 1_800 * len(shown) * len(CLAIMS)
+    assert len(matrix.matrix(shown).html.encode()) < 1_785 * len(shown) * len(CLAIMS)
 
 
 def test_a_neighbour_has_a_row_with_its_verdicts_and_leads_to_its_chapter():

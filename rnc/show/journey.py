@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from rnc.models import num_features
 from rnc.show.explorer import VIEW
 from rnc.show.plots import OUTSIDE, class_colours
 from rnc.show.tables import Table, table
@@ -93,7 +92,7 @@ def journey(st: Record, at: Record) -> Table:
         number=number,
         grey=OUTSIDE,
         labels=LABELS,
-        features=num_features(st.training.width),
+        features=st.training.num_features,
         setting=f"{scale}; {st.evaluation}; seed {st.training.seed}",
     )
 

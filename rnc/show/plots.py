@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from rnc.models import num_features
 from rnc.show import vector
 from rnc.show.ends import name_ends
 from rnc.study import nulls
@@ -441,9 +440,8 @@ def subspaces(records: Records) -> Figure:
         axis.set_title(title)
         axis.set_xlabel("number")
     k = seeds[0].num_classes
-    for axis, chance in zip(
-        axes, nulls.subspaces(k, num_features(seeds[0].training.width)), strict=True
-    ):
+    random = nulls.subspaces(k, seeds[0].training.num_features)
+    for axis, chance in zip(axes, random, strict=True):
         axis.plot(range(1, k), chance, color=GREY, linestyle="-", label=RANDOM)
         axis.set_xticks(np.unique(np.linspace(1, k - 1, 5).astype(int)))
         from_zero(axis, "y")

@@ -35,7 +35,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnc.models import num_features
 from rnc.study import nulls
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
 from rnc.study.record import NotMeasured, Record, mean
@@ -176,7 +175,11 @@ class Verdict:
 
     def meets(self, number: int, factor: float = 1.0) -> bool:
         """Whether a condition holds at every seed, whether the claim applies or not."""
-        return bool(self._met(factor)[number].all())
+        return self.all_met(factor)[number]
+
+    def all_met(self, factor: float = 1.0) -> list[bool]:
+        """The same of each condition."""
+        return self._met(factor).all(1).tolist()
 
     def _met(self, factor: float = 1.0) -> np.ndarray:
         met = []
@@ -459,7 +462,7 @@ def _count(method: Method, seed: Seed) -> tuple[int, int, int]:
     """N points measured, K classes, D features."""
     record = seed[method.title]
     points = int(record.per_class("predicted_counts").sum())
-    return points, record.num_classes, num_features(record.training.width)
+    return points, record.num_classes, record.training.num_features
 
 
 def _null_nc1(method: Method) -> Value:
@@ -582,8 +585,7 @@ def _converged(method: Method) -> tuple[Condition, ...]:
     """The loss that the training minimises, divergence included, is down to a floor."""
 
     def of_guessing(seed: Seed) -> float:
-        record = seed[method.title]
-        return record.last_tenth("loss") / math.log(record.num_classes)
+        return seed[method.title].loss_left
 
     def accuracy(seed: Seed) -> float:
         return seed[method.title].last_tenth("accuracy")

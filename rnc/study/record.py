@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -176,6 +177,11 @@ class Record:
         """Mean loss or accuracy over the last tenth of the epochs."""
         curve = self.history(name)
         return float(curve[-max(1, len(curve) // 10) :].mean())
+
+    @property
+    def loss_left(self) -> float:
+        """Of the loss of guessing, the share that is left over the last tenth of the epochs."""
+        return self.last_tenth("loss") / math.log(self.num_classes)
 
     @property
     def measuring_seconds(self) -> float:

@@ -203,13 +203,15 @@ class Training:
                 + ("takes no attack" if self.attack else "needs an attack")
             )
 
+    @property
+    def num_features(self) -> int:
+        """Dimension of the penultimate features."""
+        return num_features(self.width)
+
     def _check_features(self) -> None:
         """K means need K - 1 dimensions for a simplex."""
         if self.dataset in DATASETS:
-            features, classes = (
-                num_features(self.width),
-                DATASETS[self.dataset].classes,
-            )
+            features, classes = self.num_features, DATASETS[self.dataset].classes
             if features < classes - 1:
                 raise ParameterError(
                     f"width must give at least {classes - 1} features, for there is no simplex of "

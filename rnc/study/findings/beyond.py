@@ -91,14 +91,13 @@ def at_collapses_under_stronger(seeds: list[Seed]) -> Outcome:
 )
 def ncc_withstands(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C10a")
-    same = all(verdict.meets(number) for number in range(len(verdict.claim.conditions)))
     shown = {
         "network": ("train", "network"),
         "ncc": ("train", "ncc"),
         "test": ("test", "network"),
         "test_ncc": ("test", "ncc"),
     }
-    return "same" if same else "less", {
+    return "same" if all(verdict.all_met()) else "less", {
         name: span((seed[AT.title].attacked(*of) for seed in seeds), ".0%")
         for name, of in shown.items()
     }

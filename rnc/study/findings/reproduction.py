@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from rnc.geometry import effective_rank
-from rnc.models import num_features
 from rnc.study import nulls
 from rnc.study.claims import HOLDS, PARTLY, Seed, are_met, collapse_tests
 from rnc.study.findings.finding import (
@@ -149,7 +148,7 @@ def points_leap(seeds: list[Seed]) -> Outcome:
     if share.min() < 0.1:
         return "none", {"share": span(share, ".0%")}
     verdict = verdict_of(seeds, "C4")
-    met = [verdict.meets(number) for number in range(len(verdict.claim.conditions))]
+    met = verdict.all_met()
     outcome = "near" if all(met) else "cluster" if met[2] and met[3] else "diffuse"
     return "leap" if verdict.verdict == HOLDS else outcome, {
         "share": span(share, ".0%"),
@@ -328,8 +327,7 @@ def spans_of_means(seeds: list[Seed]) -> Outcome:
 
     st, at = largest(ST), largest(AT)
     record = seeds[0][ST.title]
-    features = num_features(record.training.width)
-    spectrum, null = nulls.subspaces(record.num_classes, features)
+    spectrum, null = nulls.subspaces(record.num_classes, record.training.num_features)
     random = effective_rank(torch.tensor(spectrum))
     below = [
         method.title
@@ -387,8 +385,7 @@ def ncc_is_robust(seeds: list[Seed]) -> Outcome:
         [seed[AT.title].geometry("test_pgd", name) for seed in seeds]
         for name in ("accuracy", "ncc_accuracy")
     )
-    same = all(verdict.meets(number) for number in range(len(verdict.claim.conditions)))
-    return "same" if same else "less", {
+    return "same" if all(verdict.all_met()) else "less", {
         "network": span(network, ".0%"),
         "ncc": span(ncc, ".0%"),
         "test": span(test, ".0%"),

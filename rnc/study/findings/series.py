@@ -123,7 +123,7 @@ def _over_weights(networks: Networks, seeds: list[int]) -> Text:
         for name, (title, _) in WEIGHED.items()
     ]
     steady = [title for name, (title, way) in WEIGHED.items() if goes(ends[name], way)]
-    loss = of(lambda record: record.last_tenth("loss") / math.log(record.num_classes))
+    loss = of(lambda record: record.loss_left)
     said = [
         f"On attacked points, for a weight β of {', '.join(f'{beta:g}' for beta in networks)} "
         f"({len(seeds)} seed{'s' * (len(seeds) > 1)}): {'; '.join(listed)}."
@@ -173,7 +173,7 @@ def _over_lengths(networks: Networks, seeds: list[int]) -> Text:
     robust = of(lambda record: record.test("pgd"))
     points = span(100 * (robust[1] - robust[0]), "+.1f")
     guessing = of(lambda record: 1 / record.num_classes).max()
-    loss = of(lambda record: record.last_tenth("loss") / math.log(record.num_classes))
+    loss = of(lambda record: record.loss_left)
     first, *_, last = networks
     return Text(
         f"From {first:g} to {last:g} epochs ({len(seeds)} seed{'s' * (len(seeds) > 1)}) NC1/(K−1) "

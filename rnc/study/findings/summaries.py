@@ -62,9 +62,9 @@ def _line(verdict: Verdict) -> str:
     number = max(range(len(held)), key=lambda test: ((~held[test]).sum(), strains[test]))
     met, chance = held[number], verdict.by_chance()[number]
     how = "most narrowly" if met.all() else f"missed at {(~met).sum()} of {len(met)}"
-    line += f"; {how}: {verdict.claim.conditions[number]}, measured {verdict.measured()[number]}"
-    against = verdict.claim.conditions[number].against
-    line += "" if chance == "–" else f", {against} {chance}"
+    test = verdict.claim.conditions[number]
+    line += f"; {how}: {test}, measured {verdict.measured()[number]}"
+    line += "" if chance == "–" else f", {test.against} {chance}"
     side = verdict.direction(number)
     return f"{line}: {side}." if side else f"{line}."
 
