@@ -292,6 +292,35 @@ def test_cifar_is_the_same_from_torchvision_from_folders_and_from_a_file(tmp_pat
         assert (one.classes, one.mean, one.std) == (other.classes, other.mean, other.std)
 
 
+def test_images_drawn_at_random_are_the_same_of_every_copy(tmp_path, monkeypatch):
+    class Shuffled(FakeCifar):
+        def __init__(self, root, train, download):
+            super().__init__(root, train, download)
+            order = [4, 2, 5, 1, 0, 3]
+            self.data, self.targets = self.data[order], [self.targets[i] for i in order]
+
+    copies = []
+    for place, copy in (("one", FakeCifar), ("two", Shuffled)):
+        monkeypatch.setattr("torchvision.datasets.CIFAR10", copy)
+        monkeypatch.setenv("RNC_DATA", str(tmp_path / place))
+        copies.append((data.load("cifar10"), data.load("cifar10-drawn")))
+    (first, drawn), (other, again) = copies
+    assert not torch.equal(first.x, other.x)
+    assert torch.equal(drawn.x, again.x)
+    assert torch.equal(drawn.x_test, again.x_test)
+    for name in ("x", "x_test"):
+        assert not torch.equal(getattr(drawn, name), getattr(first, name))
+        for c in range(2):  # the images of a class are those of the class, in another order
+            pairs = [
+                sorted(image.numpy().tobytes() for image in getattr(of, name)[getattr(of, y) == c])
+                for of in (drawn, first)
+                for y in (name.replace("x", "y"),)
+            ]
+            assert pairs[0] == pairs[1]
+    few = data.load("cifar10-drawn", per_class=2)
+    assert torch.equal(few.x, drawn.x[[0, 1, 3, 4]])
+
+
 def test_without_a_network_the_error_says_how_to_point_at_a_copy(tmp_path, monkeypatch):
     def no_network(*args, **kwargs):
         raise URLError("no route to host")

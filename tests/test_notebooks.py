@@ -89,8 +89,8 @@ def test_every_parameter_is_listed_with_type_unit_and_default(path, tmp_path):
         (
             "dataset",
             "mnist",
-            "dataset must be one of digits, cifar10, cifar100, imagefolder:PATH or npz:PATH; "
-            "got 'mnist'",
+            "dataset must be one of digits, cifar10, cifar10-drawn, cifar100, imagefolder:PATH or "
+            "npz:PATH; got 'mnist'",
         ),
         ("eps", "-1", "eps must be a number in units of 1/255, at least 0; got -1"),
         ("norm", "l3", "norm must be one of linf, l2; got 'l3'"),

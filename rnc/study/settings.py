@@ -274,7 +274,7 @@ class Training:
     def deviations(self) -> dict[str, str]:
         """What is not as in the paper: what differs, to how; the paper's in brackets."""
         differs: dict[str, str] = {}
-        if self.dataset not in ("cifar10", "cifar100"):
+        if self.dataset not in DATASETS or not DATASETS[self.dataset].paper:
             differs["data"] = f"{self.dataset} (CIFAR-10, CIFAR-100)"
         if self.per_class:
             differs["number of images"] = f"{self.per_class} training images per class (all)"
