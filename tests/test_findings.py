@@ -16,6 +16,7 @@ from rnc.study.findings import (
     FINDINGS,
     NOTHING,
     changes,
+    draws,
     drift,
     in_short,
     over_lengths,
@@ -452,6 +453,24 @@ def test_a_drift_counts_tests_verdicts_and_what_luck_gives():
     del series[50]["AT"]  # what was not measured everywhere is not compared
     fewer = sum(len(v.claim.conditions) for v in judge(series[50]) if v.verdict != "not measured")
     assert f" {fewer} values are compared" in drift(series, "images of each class")
+
+
+def test_two_samples_are_compared_by_the_order_of_their_seeds():
+    one, other = (by_title(*(r for seed in (0, 1, 2) for r in seed_of_all(seed))) for _ in "ab")
+    for number, (of_one, of_other) in enumerate(zip(one["ST"], other["ST"], strict=True)):
+        put(of_one, (END, "clean", "nc3", -1), 0.1 + number / 100)
+        put(of_other, (END, "clean", "nc3", -1), 0.3 + number / 100)  # bound 0.2, all beyond
+        put(of_one, ("changed", "targeted", "nc1"), 0.6 + number / 10)
+        put(of_other, ("changed", "targeted", "nc1"), 0.7 + number / 10)  # between them
+    tests = sum(len(v.claim.conditions) for v in judge(one))
+    said = draws(one, other)
+    assert said.startswith(f"{tests} values of tests are compared. In 1 the seeds of one sample")
+    assert "all lie beyond those of the other: 1 of C1." in said
+    assert f"luck would part about {2 * tests / 20:.1f}" in said  # 20 orders of 3 and 3 seeds
+    assert "Verdicts change: C1 (holds → partly), C2" in said
+    assert "In 0 the seeds" in draws(one, one)
+    assert "No verdict changes." in draws(one, one)
+    assert draws(one, {}) == NOTHING
 
 
 def test_every_finding_can_be_said_of_every_scale_of_the_book(monkeypatch):

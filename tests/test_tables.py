@@ -51,6 +51,26 @@ def test_verdicts_have_a_row_for_each_test(found):
     ]
 
 
+def test_signs_leave_out_what_was_not_measured(found):
+    table = tables.signs(found | {"nothing": {}})
+    assert list(table.index) == list(found)
+    assert list(table.columns) == [claim.id for claim in CLAIMS]
+    assert list(table["C4"]) == ["(✓)", "◐", "(✓)"]
+    alone = tables.signs({"ST": found["CIFAR-10; VGG11; 400 epochs; PGD-10; seed 0"]})
+    assert list(alone.columns) == ["C1", "C2", "C3", "C4", "C5", "C6", "C12"]
+
+
+def test_accuracies_are_means_over_seeds_with_their_deviation():
+    found = by_title(*seed_of_all(0)[:2], *seed_of_all(1)[:1])
+    for one, accuracy in zip(found["ST"], (0.5, 0.7), strict=True):
+        one.measured["test"] = {"values": {"clean": accuracy, "pgd": accuracy / 2}}
+    found["AT"][0].measured["test"] = {"values": {"clean": 0.4, "pgd": 0.3}}
+    table = tables.accuracies(found)
+    assert table["ST"]["test, clean"] == "60.0% ± 14.1%"
+    assert table["ST"]["test, PGD"] == "30.0% ± 7.1%"
+    assert table["AT"]["test, clean"] == "40.0%"
+
+
 def test_scales_stand_side_by_side(found):
     page = soup(tables.scales(found))
     heads = [head.text for head in page.select("thead th")]

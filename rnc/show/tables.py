@@ -66,6 +66,15 @@ def answers(found: dict[str, Records], *ids: str) -> pd.DataFrame:
     )
 
 
+def signs(found: dict[str, Records]) -> pd.DataFrame:
+    """A row for each of several records with the sign of its verdict on each claim; left out are
+    claims that none of them measured, and records that measured none."""
+    judged = {name: {v.claim.id: v for v in judge(records)} for name, records in found.items()}
+    rows = pd.DataFrame(judged).T
+    measured = rows.map(lambda verdict: verdict.verdict != OPEN)
+    return rows.loc[measured.any(axis=1), measured.any()].map(lambda verdict: verdict.sign)
+
+
 def glance(found: dict[str, Records]) -> Table:
     """A row for each claim with its verdicts, linked to its chapter; for a page of the book in a
     folder beside that of the chapters."""
@@ -98,6 +107,28 @@ def beside_paper(scales: dict[str, Records]) -> pd.DataFrame:
                 row[letter] += f" ({difference:+.2g})"
         rows[f"{curve.what} (figure {curve.figure})"] = row
     return pd.DataFrame.from_dict(rows, "index")
+
+
+def accuracies(found: Records) -> pd.DataFrame:
+    """On training and test points, clean and attacked, of each method: mean over seeds, and the
+    standard deviation where there are several."""
+
+    def spread(values: list[float]) -> str:
+        deviation = f" ± {statistics.stdev(values):.1%}" if values[1:] else ""
+        return f"{statistics.mean(values):.1%}{deviation}"
+
+    columns = {
+        "train, clean": lambda record: record.end("clean", "accuracy"),
+        "train, PGD": lambda record: record.end("pgd", "accuracy"),
+        "test, clean": lambda record: record.test("clean"),
+        "test, PGD": lambda record: record.test("pgd"),
+    }
+    return pd.DataFrame(
+        {
+            title: {name: spread([value(r) for r in seeds]) for name, value in columns.items()}
+            for title, seeds in found.items()
+        }
+    )
 
 
 def checks(found: Records) -> pd.DataFrame:

@@ -69,7 +69,8 @@ def _names(titles: Iterable[str]) -> list[str]:
 def scales(study: Study | None = None) -> dict[str, Records]:
     """What there is of the quick preset, of a study, and of all that is published, by scale.
 
-    Left out are published scales of fewer methods than the paper's three (see `whole`).
+    Left out are published scales of fewer methods than the paper's three; see
+    `of_fewer_methods`.
 
     A scale is named by its settings; two of the same name differ in what their names end in.
     """
@@ -85,6 +86,12 @@ def scales(study: Study | None = None) -> dict[str, Records]:
 def whole(found: dict[str, Records]) -> dict[str, Records]:
     """Those scales at which at least as many methods were trained as the paper compares."""
     return {name: records for name, records in found.items() if len(records) >= 3}
+
+
+def of_fewer_methods() -> dict[str, Records]:
+    """The other published scales; see `whole`."""
+    found = by_scale(store.published_records())
+    return {name: records for name, records in found.items() if name not in whole(found)}
 
 
 def by_scale(found: Iterable[Record]) -> dict[str, Records]:

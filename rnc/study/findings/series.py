@@ -73,6 +73,33 @@ def drift(series: Series, unit: str) -> Text:
     return Text(" ".join(lines))
 
 
+def draws(one: Records, other: Records) -> Text:
+    """Which tests of the claims are further apart between two samples of images than seeds are in
+    either, and how many would be by luck: if networks of both were of one kind, each order of
+    their values were as likely, and in 2 of (n + m choose n) orders the samples stand apart."""
+    claims = judged_series({0: one, 1: other})
+    if not claims:
+        return Text(NOTHING)
+    apart, luck, total = Counter(), 0.0, 0
+    for first, second in claims:
+        for a, b in zip(first.values, second.values, strict=True):
+            apart[first.claim.id] += bool(a.min() > b.max() or a.max() < b.min())
+            luck += 2 / math.comb(len(a) + len(b), len(a))
+            total += 1
+    named = ", ".join(f"{count} of {id}" for id, count in apart.items() if count)
+    changed = [
+        f"{first.claim.id} ({first.verdict} → {second.verdict})"
+        for first, second in claims
+        if first.verdict != second.verdict
+    ]
+    return Text(
+        f"{total} values of tests are compared. In {apart.total()} the seeds of one sample all "
+        f"lie beyond those of the other{f': {named}' * bool(named)}. If the sample made no "
+        f"difference, luck would part about {luck:.1f}. "
+        + (f"Verdicts change: {', '.join(changed)}." if changed else "No verdict changes.")
+    )
+
+
 WEIGHED = {  # name to readers, and the way in which it is further from collapse
     "nc1": ("NC1", 1),
     "nc2_angles": ("angles of NC2", 1),
