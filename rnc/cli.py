@@ -189,7 +189,7 @@ def book(**settings) -> None:
     study = Study.of(**settings)
     print(study, flush=True)
     # the page on claims compares with quick
-    first = _requests(study.first_seed(), extra=AUDITED + study.pictured)
+    first = _requests(study.first_seed(), extra=AUDITED + study.in_seconds("thumbnails"))
     compute(_shortest_last(first + _requests(study) + _requests(Study.of())), study.device)
     neighbours()
     from rnc.show import book as renderer  # Jupyter is not needed for the other commands

@@ -12,7 +12,9 @@ import jupytext
 import nbformat
 import pytest
 
+import rnc
 from rnc.neighbours import NEIGHBOURS
+from rnc.study import store
 from rnc.study.notebook import assigned
 from rnc.study.reports import Named
 
@@ -55,6 +57,32 @@ def test_outputs_are_stored_where_they_are_compared_and_nowhere_else(path):
             checked = "nbval-check-output" in cell.metadata.get("tags", [])
             assert bool(cell.outputs) == checked, cell.source
             assert (cell.execution_count is not None) == checked
+
+
+@all_notebooks
+def test_real_images_are_shown_from_what_is_published(path, empty_store, monkeypatch):
+    """To a network of another processor nothing can be added: no chapter must ask for it."""
+    monkeypatch.delenv("RNC_RECORDS", raising=False)
+    cells = [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+    calls = [
+        call
+        for cell in cells
+        for call in re.findall(r"rnc\.records\((?:[^()]|\([^()]*\))*\)", cell.source)
+    ]
+    if not calls:
+        return
+    (declared,) = [c.source for c in cells if "parameters" in c.metadata.get("tags", [])]
+    exec(declared, given := {})
+    chosen = {name: given[name] for name in assigned(declared)} | {"preset": "cifar10-small"}
+    study = rnc.Study.of(**chosen)
+    study = study.first_seed() if "seed" in chosen else study
+
+    def compute(request, *_):
+        pytest.fail(f"{request.training} lacks one of {request.extra}")
+
+    monkeypatch.setattr(store, "_make", compute)
+    for call in calls:
+        assert eval(call, {"rnc": rnc, "study": study})
 
 
 def names_of(settings):

@@ -322,7 +322,7 @@ def _hero(study: Study) -> Records:
         found = available(replace(real, seeds=(seed,)), "ST", "AT", extra=("thumbnails",))
         if len(found) == 2:
             return found
-    return records(study.first_seed(), "ST", "AT", extra=study.pictured)
+    return records(study.first_seed(), "ST", "AT", extra=study.in_seconds("thumbnails"))
 
 
 def _draw_hero(study: Study, folder: Path) -> None:

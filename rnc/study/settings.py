@@ -422,11 +422,10 @@ class Study:
         """The study at the first of its seeds alone."""
         return replace(self, seeds=self.seeds[:1])
 
-    @property
-    def pictured(self) -> tuple[str, ...]:
-        """What the touchable simplex wants beside a record, where that takes seconds: at the quick
-        preset, whose networks are at hand. Elsewhere it shows images where they are recorded."""
-        return ("thumbnails",) if self.preset == "quick" else ()
+    def in_seconds(self, *measurements: str) -> tuple[str, ...]:
+        """Measurements that a chapter wants beside its records where they take seconds: at the
+        quick preset, whose networks are at hand. Elsewhere it shows those that are recorded."""
+        return measurements if self.preset == "quick" else ()
 
     def training(self, method: str | Method, seed: int | None = None) -> Training:
         """Settings of one network; `seed` None: the study's first."""
