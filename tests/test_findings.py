@@ -471,6 +471,8 @@ def test_two_samples_are_compared_by_the_order_of_their_seeds():
     assert "In 0 the seeds" in draws(one, one)
     assert "No verdict changes." in draws(one, one)
     assert draws(one, {}) == NOTHING
+    first, second = ({title: [found[0]] for title, found in of.items()} for of in (one, other))
+    assert draws(first, second).startswith("Verdicts change: C1 (holds → partly), C2")
 
 
 def test_every_finding_can_be_said_of_every_scale_of_the_book(monkeypatch):

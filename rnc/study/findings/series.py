@@ -92,10 +92,13 @@ def draws(one: Records, other: Records) -> Text:
         for first, second in claims
         if first.verdict != second.verdict
     ]
-    return Text(
+    order = (
         f"{total} values of tests are compared. In {apart.total()} the seeds of one sample all "
         f"lie beyond those of the other{f': {named}' * bool(named)}. If the sample made no "
         f"difference, luck would part about {luck:.1f}. "
+    )
+    return Text(
+        order * (luck < total)  # of one seed each all are apart
         + (f"Verdicts change: {', '.join(changed)}." if changed else "No verdict changes.")
     )
 
