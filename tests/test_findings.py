@@ -81,8 +81,17 @@ def records():
         one.measured.update(PAST)
         one.measured["trajectory"]["values"]["epochs"] = [0, 1]
         one.measured["sweep"]["values"]["changed"] = {
-            "pgd": {"share": [0.0, 1.0, 1.0], "nc1": [None, 0.5, 0.4]},
-            "scatter_in_span": {"share": [0.0, 1.0, 1.0], "nc1": [None, 2.0, 2.0]},
+            "pgd": {
+                "share": [0.0, 1.0, 1.0],
+                "nc1": [None, 0.5, 0.4],
+                "angle": [None, 0.2, 0.1],
+                "length": [None, 0.8, 1.5],
+            },
+            "scatter_in_span": {
+                "share": [0.0, 1.0, 1.0],
+                "nc1": [None, 2.0, 2.0],
+                "angle": [None, 0.3, 0.3],
+            },
         }
         one.measured["trajectory"]["values"]["pgd"] |= {"kl": [0, 0.1], "logit_norm": [1, 9.0]}
         geometry = one.measured["geometry"]["values"]
@@ -336,6 +345,12 @@ def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     assert summary(after).endswith(" Do not hold here: C6 (attacks prefer some classes; 1 seed).")
     assert changes(judged, judged) == "No verdict changes."
     assert changes(judged, after) == "Verdicts change: C6 (holds → does not hold here)."
+    put(records["ST"][0], (END, "clean", "nc3", -1), 9.0)
+    idle = [v for v in judge(records) if v.verdict == "not applicable"]
+    assert idle
+    assert changes(idle, idle).endswith(
+        f"changes. Not applicable in both: {', '.join(v.claim.id for v in idle)}."
+    )
     del records["AT"]
     assert "Were not measured: C7 (AT collapses, attacked or not), C8 " in summary(judge(records))
 
@@ -429,6 +444,30 @@ def test_what_a_longer_training_brings_is_what_the_records_say(nc1, robust, coll
     assert f"Accuracy on attacked test points {accuracy} points, where guessing gives 10%" in said
     del (series := lengths(nc1, robust))[80]["AT"][0].measured["geometry"]
     assert over_lengths(series) == NOTHING
+
+
+def test_a_sweep_says_where_nc1_is_largest_if_not_at_its_end(records):
+    put(records["ST"][0], ("sweep", "nc1"), [2.0, 8.0, 6.0])
+    assert "3.0 times what it is without an attack" in say(records, "over_radii")
+    radius = records["ST"][0].radii[1]
+    assert f"; it is largest at {radius:g}/255, 4.0 times." in say(records, "over_radii")
+    put(records["ST"][0], ("sweep", "nc1"), [2.0, 6.0, 8.0])
+    assert "largest" not in say(records, "over_radii")
+
+
+def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(records):
+    said = say(records, "leap_over_radii")
+    assert "Their means are 0.10–0.20 rad from the vertex, where scatter gives 0.30" in said
+    assert "and 0.80–1.5 times as long." in said
+
+
+def test_in_short_counts_the_tests_that_are_missed_beside_the_one_it_names(records):
+    put(records["ST"][0], (END, "clean", "nc3", -1), 9.0)
+    put(records["ST"][0], (END, "clean", "nc1", -1), 90.0)
+    (verdict,) = judge(records, "C1")
+    missed = int((~verdict.held()).any(1).sum())
+    assert missed > 1
+    assert in_short([verdict]).endswith(f"; {missed - 1} more missed.")
 
 
 def test_a_series_of_one_value_says_nothing():

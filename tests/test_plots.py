@@ -53,6 +53,20 @@ def test_a_record_that_is_older_than_a_measure_is_left_out():
     )
 
 
+def test_lines_and_the_table_of_a_figure_have_the_names_that_are_shown():
+    one = record([0.4, 0.1])
+    test = {name: [0.5, 0.6] for name in ("nc1", "nc2_angles", "accuracy")}
+    one.measured["generalisation"] = {"values": {"test_pgd": test}}
+    for axis in plots.without_robustness({"AT": [one]}).axes:
+        assert [line.get_label() for line in axis.lines] == ["training", "test"]
+    groups = {name: [0.5, 0.6] for name in plots.GROUPED}
+    one.measured["sweep"] = {
+        "values": {"eps": [0, 8], "changed": {"pgd": groups, "scatter_in_span": groups}}
+    }
+    for axis in plots.leap_over_radii({"ST": [one]}).axes:
+        assert [line.get_label() for line in axis.lines] == ["scatter", "ST"]
+
+
 def test_collapse_is_drawn_against_the_loss_with_a_dot_at_the_end():
     one = record([0.4, 0.1])
     one.measured["trajectory"]["values"]["pgd"] |= {"loss": [2.0, 0.5]}

@@ -289,17 +289,17 @@ def leap_over_radii(records: Records) -> Figure:
     (title, seeds), *_ = records.items()
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6))
     for axis, (measure, name) in zip(axes, GROUPED.items(), strict=True):
-        for group, kind in (("scatter_in_span", "gauss"), ("pgd", "pgd")):
+        for group, kind, label in (("scatter_in_span", "gauss", "scatter"), ("pgd", "pgd", title)):
             rows = [record.swept_changed(group, measure)[1:] for record in seeds]
             colour = _colour(title) if group == "pgd" else GREY
-            _line(axis, seeds[0].radii[1:], rows, title, kind, colour)
+            _line(axis, seeds[0].radii[1:], rows, title, kind, colour, label)
         axis.set_title(name)
         axis.set_xlabel("ε (1/255)")
         if measure == "nc1":
             axis.set_yscale("log")
         else:
             from_zero(axis, "y")
-    name_ends(figure, {_label(title, "pgd"): title, _label(title, "gauss"): "scatter"})
+    name_ends(figure, {title: title, "scatter": "scatter"})
     return figure
 
 
@@ -464,17 +464,19 @@ def without_robustness(records: Records) -> Figure:
     }
     figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 2.7))
     for axis, (measure, name) in zip(axes, panels.items(), strict=True):
-        _line(axis, seeds[0].epochs, [r.curve("pgd", measure) for r in seeds], method, "clean")
-        test = [r.test_curve("test_pgd", measure) for r in seeds]
-        _line(axis, seeds[0].epochs, test, method, "gauss")
+        rows = {
+            "training": ("clean", [r.curve("pgd", measure) for r in seeds]),
+            "test": ("gauss", [r.test_curve("test_pgd", measure) for r in seeds]),
+        }
+        for label, (kind, values) in rows.items():
+            _line(axis, seeds[0].epochs, values, method, kind, label=label)
         axis.set_title(name)
         _epochs(axis)
         if measure == "nc1":
             axis.set_yscale("log")
         else:
             from_zero(axis, "y")
-    names = {_label(method, "clean"): "training", _label(method, "gauss"): "test"}
-    name_ends(figure, names, marked=True)
+    name_ends(figure, {"training": "training", "test": "test"}, marked=True)
     return figure
 
 
@@ -637,10 +639,11 @@ def _line(
     method: str,
     kind: str = "clean",
     colour: str | None = None,
+    label: str | None = None,
 ) -> None:
-    """`banded`, in the styles of a method and a perturbation."""
+    """`banded`, in the styles of a method and a perturbation, and by their names or another."""
     _, line, marker = KINDS[kind]
-    style = {"linestyle": line, "marker": marker, "label": _label(method, kind)}
+    style = {"linestyle": line, "marker": marker, "label": label or _label(method, kind)}
     banded(axis, x, np.array(rows, float), colour or _colour(method), **style)
 
 

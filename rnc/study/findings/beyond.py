@@ -203,10 +203,10 @@ def autoattack_finds(seeds: list[Seed]) -> Outcome:
     ST,
     all="""At every radius at which a tenth of the points or more change their label
         ({first}/255 to {last}/255) the changed points gather: NC1/(K−1) of their groups is
-        {nc1}, where scatter gives {null}.""",
+        {nc1}, where scatter gives {null}. {means}""",
     some="""Of the {count} radii at which a tenth of the points or more change their label the
         changed points gather at {gathered}: NC1/(K−1) of their groups is {nc1}, where scatter
-        gives {null}.""",
+        gives {null}. {means}""",
     none="""At no radius do a tenth of the points change their label and gather at its vertex.""",
 )
 def leap_over_radii(seeds: list[Seed]) -> Outcome:
@@ -220,7 +220,13 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
     gathered = moved & ((nc1 <= 1) & (nc1 <= 0.5 * null)).all(0)
     if not gathered.any():
         return "none", {}
+    angle, length, scattered = (
+        span(curve(group, name)[:, moved].ravel())
+        for group, name in (("pgd", "angle"), ("pgd", "length"), ("scatter_in_span", "angle"))
+    )
     return "all" if (gathered == moved).all() else "some", {
+        "means": f"Their means are {angle} rad from the vertex, where scatter gives {scattered}, "
+        f"and {length} times as long.",
         "first": f"{radii[moved][0]:g}",
         "last": f"{radii[moved][-1]:g}",
         "count": str(moved.sum()),

@@ -227,16 +227,18 @@ def targets(seeds: list[Seed]) -> Outcome:
 
 @finding(
     ST,
-    falls="""Up to radius {radius}/255 accuracy falls from {first} to {last}, and NC1 grows
-        {times} times; at {at}/255 it has grown {half} times.""",
-    stays="""Up to radius {radius}/255 accuracy goes from {first} to {last}, and NC1 grows
-        {times} times: no attack of these sizes defeats the network.""",
+    falls="""Up to radius {radius}/255 accuracy falls from {first} to {last}. NC1 is there {times}
+        times what it is without an attack, and {half} times at {at}/255{peak}.""",
+    stays="""Up to radius {radius}/255 accuracy goes from {first} to {last}, and NC1 is there
+        {times} times what it is without an attack{peak}: no attack of these sizes defeats the
+        network.""",
 )
 def over_radii(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
     accuracy, nc1 = (np.array([r.swept(name) for r in records]) for name in ("accuracy", "nc1"))
     radii = records[0].radii
-    middle = len(radii) // 2
+    middle, most = len(radii) // 2, nc1.mean(0).argmax()
+    largest = f"; it is largest at {radii[most]:g}/255, {span(nc1[:, most] / nc1[:, 0])} times"
     return "falls" if (accuracy[:, -1] < 0.5 * accuracy[:, 0]).all() else "stays", {
         "radius": f"{radii[-1]:g}",
         "first": span(accuracy[:, 0], ".0%"),
@@ -244,6 +246,7 @@ def over_radii(seeds: list[Seed]) -> Outcome:
         "times": span(nc1[:, -1] / nc1[:, 0]),
         "half": span(nc1[:, middle] / nc1[:, 0]),
         "at": f"{radii[middle]:g}",
+        "peak": largest * bool(most < len(radii) - 1),
     }
 
 

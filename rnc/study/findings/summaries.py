@@ -66,7 +66,9 @@ def _line(verdict: Verdict) -> str:
     line += f"; {how}: {test}, measured {verdict.measured()[number]}"
     line += "" if chance == "–" else f", {test.against} {chance}"
     side = verdict.direction(number)
-    return f"{line}: {side}." if side else f"{line}."
+    line += f": {side}" if side else ""
+    others = sum(not row.all() for row in held) - 1
+    return f"{line}; {others} more missed." if others > 0 else f"{line}."
 
 
 def _named(verdict: Verdict) -> str:
@@ -81,7 +83,15 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
         for a, b in zip(before, after, strict=True)
         if a.verdict != b.verdict
     ]
-    return Text(f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
+    idle = [
+        a.claim.id
+        for a, b in zip(before, after, strict=True)
+        if a.verdict == b.verdict == NOT_APPLICABLE
+    ]
+    return Text(
+        (f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
+        + f" Not applicable in both: {', '.join(idle)}." * bool(idle)
+    )
 
 
 def lettered(scales: Iterable[str], letters: str = ascii_uppercase) -> Text:
