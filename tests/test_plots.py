@@ -46,8 +46,10 @@ def test_a_record_that_is_older_than_a_measure_is_left_out():
     new.measured["trajectory"]["values"]["pgd"] |= {"kl": [0.1, 0.2]}
     axes = plots.training_curves({"ST": [new], "AT": [new, old]}, ["kl"], ["pgd"]).axes
     assert [list(line.get_ydata()) for line in axes[0].lines] == [[0.1, 0.2]] * 2
+    shown = plt.get_fignums()
     bare = plots.training_curves({"ST": [old]}, ["loss"], ["pgd"])
     assert not bare.axes
+    assert plt.get_fignums() == shown  # what was begun is not shown beside it
     assert bare.texts[0].get_text() == (
         "Not drawn: of these networks loss was not measured along training."
     )

@@ -100,9 +100,12 @@ def styled(function: Callable[..., Figure]) -> Callable[..., Figure]:
     @functools.wraps(function)
     def styled(*args, **kwargs) -> Figure:
         with plt.rc_context(STYLE):
+            others = plt.get_fignums()
             try:
                 figure = function(*args, **kwargs)
             except NotMeasured as missing:  # records may be older than a measurement
+                for begun in set(plt.get_fignums()) - set(others):
+                    plt.close(begun)  # or a notebook shows it too
                 figure = plt.figure(figsize=(6.4, 0.6))
                 figure.text(0, 0.5, f"Not drawn: {missing.args[0]}.", va="center")
         # pyplot forgets it, so that a notebook shows it once, as the value of its cell
