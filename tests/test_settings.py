@@ -48,7 +48,10 @@ from rnc.study.settings import (
         ({"steps": True}, "steps must be a whole number"),
         ({"epochs": 0}, "epochs must be a whole number, at least 1"),
         ({"model": [1]}, r"model must be one of vgg11, preactresnet18; got \[1\]"),
-        ({"dataset": 3}, "dataset must be one of digits, cifar10, .*, cifar100, .*; got 3"),
+        (
+            {"dataset": 3},
+            "dataset must be one of digits, cifar10, cifar10-drawn, cifar100, .*; got 3",
+        ),
         ({"eps": 1e400}, "eps must be finite"),
         ({"device": ""}, "device '' is not available on this machine"),
         ({"seed": -1}, "seed must be one whole number, at least 0; got -1"),

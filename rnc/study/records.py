@@ -91,7 +91,8 @@ def whole(found: dict[str, Records]) -> dict[str, Records]:
 def of_fewer_methods() -> dict[str, Records]:
     """The other published scales; see `whole`."""
     found = by_scale(store.published_records())
-    return {name: records for name, records in found.items() if name not in whole(found)}
+    shown = whole(found)
+    return {name: records for name, records in found.items() if name not in shown}
 
 
 def by_scale(found: Iterable[Record]) -> dict[str, Records]:

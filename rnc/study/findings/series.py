@@ -11,6 +11,7 @@ import numpy as np
 
 from rnc.study.claims import CONVERGED, NOT_APPLICABLE, OPEN, Condition, Verdict, judge
 from rnc.study.findings.finding import MORE, NOTHING, Text, span
+from rnc.study.findings.summaries import moved
 from rnc.study.methods import AT, TRADES, Method
 from rnc.study.record import NotMeasured, Record
 from rnc.study.records import Records
@@ -87,20 +88,13 @@ def draws(one: Records, other: Records) -> Text:
             luck += 2 / math.comb(len(a) + len(b), len(a))
             total += 1
     named = ", ".join(f"{count} of {id}" for id, count in apart.items() if count)
-    changed = [
-        f"{first.claim.id} ({first.verdict} → {second.verdict})"
-        for first, second in claims
-        if first.verdict != second.verdict
-    ]
     order = (
         f"{total} values of tests are compared. In {apart.total()} the seeds of one sample all "
         f"lie beyond those of the other{f': {named}' * bool(named)}. If the sample made no "
         f"difference, luck would part about {luck:.1f}. "
     )
-    return Text(
-        order * (luck < total)  # of one seed each all are apart
-        + (f"Verdicts change: {', '.join(changed)}." if changed else "No verdict changes.")
-    )
+    # of one seed each all are apart
+    return Text(order * (luck < total) + moved(*zip(*claims, strict=True)))
 
 
 WEIGHED = {  # name to readers, and the way in which it is further from collapse

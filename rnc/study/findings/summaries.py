@@ -77,21 +77,25 @@ def _named(verdict: Verdict) -> str:
 
 
 def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
-    """Which verdicts are others in the second of two judgements of the same claims."""
-    moved = [
-        f"{a.claim.id} ({a.verdict} → {b.verdict})"
-        for a, b in zip(before, after, strict=True)
-        if a.verdict != b.verdict
-    ]
+    """Which verdicts are others in the second of two judgements of the same claims, and which
+    could not be."""
+    before, after = list(before), list(after)
     idle = [
         a.claim.id
         for a, b in zip(before, after, strict=True)
         if a.verdict == b.verdict == NOT_APPLICABLE
     ]
-    return Text(
-        (f"Verdicts change: {', '.join(moved)}." if moved else "No verdict changes.")
-        + f" Not applicable in both: {', '.join(idle)}." * bool(idle)
-    )
+    return Text(moved(before, after) + f" Not applicable in both: {', '.join(idle)}." * bool(idle))
+
+
+def moved(before: Iterable[Verdict], after: Iterable[Verdict]) -> str:
+    """Which verdicts are others in the second of two judgements of the same claims."""
+    named = [
+        f"{a.claim.id} ({a.verdict} → {b.verdict})"
+        for a, b in zip(before, after, strict=True)
+        if a.verdict != b.verdict
+    ]
+    return f"Verdicts change: {', '.join(named)}." if named else "No verdict changes."
 
 
 def lettered(scales: Iterable[str], letters: str = ascii_uppercase) -> Text:
