@@ -210,6 +210,24 @@ def test_a_null_itself_never_satisfies_its_condition(records, claim):
             assert not condition.holds(null, null)
 
 
+def test_a_test_without_a_null_is_one_that_chance_would_meet():
+    """Random means pass for a simplex where features are many, and chance collapses nowhere."""
+    bare = [(c.id, test.what) for c in CLAIMS for test in c.conditions if test.null is None]
+    for id, what in bare:
+        assert "NC2 angles" in what or (id[:3] == "C11" and what.endswith("collapse not met"))
+    assert sorted(id for id, _ in bare) == ["C11"] * 2 + ["C11o"] * 2 + ["C12"] * 2 + ["C13"]
+
+
+def test_noise_that_erases_the_classes_is_what_harmless_noise_is_set_off_from(records):
+    (verdict,) = judge(records, "C13")
+    at = records["AT"][0]
+    n, k, d = sum(at.per_class("predicted_counts")), at.num_classes, at.training.num_features
+    nc1, angles, accuracy = verdict.nulls[:, 0]
+    assert nc1 == pytest.approx(n / (d - k) * (k - 1) / at.end("clean", "nc1"))
+    assert accuracy == pytest.approx(at.end("clean", "accuracy") - 1 / k)
+    assert np.isnan(angles)
+
+
 def test_nulls_are_what_random_features_give():
     """At the numbers of points, classes and features that records have."""
     generator = torch.Generator().manual_seed(2)

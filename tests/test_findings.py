@@ -19,6 +19,7 @@ from rnc.study.findings import (
     draws,
     drift,
     in_short,
+    lettered,
     over_lengths,
     over_weights,
     summary,
@@ -127,7 +128,13 @@ OUTCOMES = {
             ],
         },
     ),
-    "noise_is_harmless": ("intact", {"brittle": [("ST", (END, "gauss", "nc1", -1), 5.0)]}),
+    "noise_is_harmless": (
+        "intact",
+        {
+            "brittle": [("ST", (END, "gauss", "nc1", -1), 5.0)],
+            "absent": [("ST", (END, "clean", "nc3", -1), 0.5)],
+        },
+    ),
     "beside_nc1": (
         "exaggerates",
         {"agrees": [("ST", (END, "pgd", "within", -1), 1000.0)]},
@@ -246,8 +253,20 @@ OUTCOMES = {
         },
     ),
     "outputs_move": ("more", {"less": [("AT", (END, "pgd", "kl", -1), 2.0)]}),
-    "trades_at_equal_loss": ("more", {"less": [("TRADES", (END, "pgd", "nc1", -1), 0.9)]}),
-    "freezing_at_equal_loss": ("more", {"less": [(FROZEN, (END, "pgd", "nc1", -1), 4.0)]}),
+    "trades_at_equal_loss": (
+        "more",
+        {
+            "less": [("TRADES", (END, "pgd", "nc1", -1), 0.4)],
+            "alike": [("TRADES", (END, "pgd", "nc1", -1), 0.9)],
+        },
+    ),
+    "freezing_at_equal_loss": (
+        "more",
+        {
+            "less": [(FROZEN, (END, "pgd", "nc1", -1), 2.0)],
+            "alike": [(FROZEN, (END, "pgd", "nc1", -1), 4.5)],
+        },
+    ),
     "at_frozen_learns": (
         "learns",
         {"idle": [("AT (frozen BN)", ("history", "loss"), [2.31] * 20)]},
@@ -624,3 +643,9 @@ def test_a_value_at_a_loss_lies_on_the_line_of_logarithms(records):
     assert value_at_loss(at, "nc1", 0.1) == pytest.approx(1)
     assert value_at_loss(at, "nc1", 10**-0.5) == pytest.approx(10)
     assert value_at_loss(at, "nc1", 5) == 100
+
+
+def test_a_key_of_some_letters_names_the_scales_that_they_stand_for():
+    assert lettered(["x", "y", "z"]) == "- A: x\n- B: y\n- C: z"
+    assert lettered(["x", "y", "z"], only={"A": 1, "C": 2}) == "- A: x\n- C: z"
+    assert lettered(["x", "y"], range(1, 3)) == "- 1: x\n- 2: y"

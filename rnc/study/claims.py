@@ -479,6 +479,7 @@ def _null_nc4(method: Method) -> Value:
 
 # Conditions that several claims share --------------------------------------------------------
 
+ERASED = "noise that leaves nothing of the classes"
 CONVERGED = 0.01  # the loss that is left, of that of guessing
 POINTS = {"clean": "clean points", "pgd": "attacked points"}  # to readers
 
@@ -515,20 +516,18 @@ def _nc1_over_clean(method: Method, points: str) -> Value:
     return _of_ends("nc1", (method, points), (method, "clean"))
 
 
-def _nc1_with_noise(method: Method, bound: float, null: Value | None = None) -> Condition:
+def _nc1_with_noise(method: Method, bound: float, null: Value, against: str) -> Condition:
     value = _nc1_over_clean(method, "gauss")
-    return Condition(
-        "NC1 with noise / NC1 clean", value, "<=", bound, null, "the attack", neutral=1
-    )
+    return Condition("NC1 with noise / NC1 clean", value, "<=", bound, null, against, neutral=1)
 
 
 def _lost(method: Method, points: str) -> Value:
     return less(_end(method, "clean", "accuracy"), _end(method, points, "accuracy"))
 
 
-def _lost_to_noise(method: Method, null: Value | None = None) -> Condition:
+def _lost_to_noise(method: Method, null: Value, against: str) -> Condition:
     value = _lost(method, "gauss")
-    return Condition("accuracy lost to noise", value, "<=", 0.01, null, "the attack")
+    return Condition("accuracy lost to noise", value, "<=", 0.01, null, against)
 
 
 def _attack_succeeds(method: Method) -> Condition:
@@ -617,8 +616,8 @@ CLAIMS = (
         "02_standard_training",
         (ST,),
         (
-            _nc1_with_noise(ST, 2, _nc1_over_clean(ST, "pgd")),
-            _lost_to_noise(ST, _lost(ST, "pgd")),
+            _nc1_with_noise(ST, 2, _nc1_over_clean(ST, "pgd"), "the attack"),
+            _lost_to_noise(ST, _lost(ST, "pgd"), "the attack"),
             Condition(
                 "NC2 angles: with noise less clean",
                 _angles_less_clean("gauss"),
@@ -969,14 +968,14 @@ CLAIMS = (
         "04_adversarial_training",
         (AT,),
         (
-            _nc1_with_noise(AT, 1.25),
+            _nc1_with_noise(AT, 1.25, ratio(_null_nc1(AT), _spread(AT, "clean")), ERASED),
             Condition(
                 "NC2 angles: |with noise − clean|",
                 _apart(_end(AT, "gauss", "nc2_angles"), _end(AT, "clean", "nc2_angles")),
                 "<=",
                 0.05,
             ),
-            _lost_to_noise(AT),
+            _lost_to_noise(AT, less(_end(AT, "clean", "accuracy"), _guessing(AT)), ERASED),
         ),
         (_collapse_there(AT),),
     ),

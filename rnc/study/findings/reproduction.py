@@ -75,6 +75,9 @@ def st_collapses(seeds: list[Seed]) -> Outcome:
     brittle="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an
         attack of the same size multiplies NC1 by {attack}. Here noise alone disturbs collapse
         too.""",
+    absent="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an attack
+        of the same size multiplies NC1 by {attack}. On clean points collapse is not there to be
+        disturbed, so that C2 does not apply.""",
 )
 def noise_is_harmless(seeds: list[Seed]) -> Outcome:
     clean = end_values(seeds, ST, "clean", "nc1")
@@ -82,7 +85,8 @@ def noise_is_harmless(seeds: list[Seed]) -> Outcome:
     angles = abs(
         end_values(seeds, ST, "gauss", "nc2_angles") - end_values(seeds, ST, "clean", "nc2_angles")
     )
-    return "intact" if noise.max() <= 2 and angles.max() <= 0.05 else "brittle", {
+    intact = "intact" if noise.max() <= 2 and angles.max() <= 0.05 else "brittle"
+    return intact if verdict_of(seeds, "C2").applicable.any() else "absent", {
         "noise": span(noise),
         "angles": span(angles, ".1g"),
         "attack": span(attack),
@@ -221,7 +225,7 @@ def targets(seeds: list[Seed]) -> Outcome:
         "share": span(share, ".0%"),
         "angle": span(angle),
         "null": span(null),
-        "more": span(angle - leap, ".1g"),
+        "more": span(angle - leap),
     }
 
 
@@ -293,16 +297,21 @@ def at_collapses(seeds: list[Seed]) -> Outcome:
     one="""Clean and attacked means of a class are {angle} rad apart, and both are simplices:
         the two are one.""",
     near="""Clean and attacked means of a class are {angle} rad apart, where unrelated
-        directions are 1.57 apart. They lie close together, but at this point of the training
-        they are not both simplices, so that C8 does not apply.""",
+        directions are 1.57 apart. They lie close together, but{of} something that C8 takes for
+        granted is not so ({premises}).""",
     apart="""Clean and attacked means of a class are {angle} rad apart: the two do not
         agree.""",
 )
 def simplices_agree(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C8")
     angle = [seed[AT.title].angle("alignment") for seed in seeds]
-    near = "near" if verdict.meets(0) else "apart"
-    return "one" if verdict.verdict == HOLDS else near, {"angle": span(angle)}
+    applicable = verdict.applicable
+    near = "one" if applicable.all() else "near"
+    return near if verdict.meets(0) else "apart", {
+        "angle": span(angle),
+        "of": f" at {(~applicable).sum()} of {applicable.size} seeds" * bool(applicable.any()),
+        "premises": "; ".join(f"not {premise}" for premise in verdict.failing_premises()),
+    }
 
 
 @finding(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from string import ascii_uppercase
 
 import numpy as np
@@ -98,10 +98,14 @@ def moved(before: Iterable[Verdict], after: Iterable[Verdict]) -> str:
     return f"Verdicts change: {', '.join(named)}." if named else "No verdict changes."
 
 
-def lettered(scales: Iterable[str], letters: str = ascii_uppercase) -> Text:
-    """A list of scales with the letters that stand for them."""
+def lettered(
+    scales: Iterable[str],
+    letters: Iterable[str | int] = ascii_uppercase,
+    only: Container[str] | None = None,
+) -> Text:
+    """A list of scales with the letters that stand for them; of some letters only, if given."""
     pairs = zip(letters, scales, strict=False)
-    return Text("\n".join(f"- {letter}: {scale}" for letter, scale in pairs))
+    return Text("\n".join(f"- {x}: {scale}" for x, scale in pairs if only is None or x in only))
 
 
 def overview(found: dict[str, Records]) -> Text:
