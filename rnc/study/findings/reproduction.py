@@ -298,7 +298,7 @@ def at_collapses(seeds: list[Seed]) -> Outcome:
         the two are one.""",
     near="""Clean and attacked means of a class are {angle} rad apart, where unrelated
         directions are 1.57 apart. They lie close together, but{of} something that C8 takes for
-        granted is not so ({premises}).""",
+        granted is not so; not met: {premises}.""",
     apart="""Clean and attacked means of a class are {angle} rad apart: the two do not
         agree.""",
 )
@@ -310,7 +310,7 @@ def simplices_agree(seeds: list[Seed]) -> Outcome:
     return near if verdict.meets(0) else "apart", {
         "angle": span(angle),
         "of": f" at {(~applicable).sum()} of {applicable.size} seeds" * bool(applicable.any()),
-        "premises": "; ".join(f"not {premise}" for premise in verdict.failing_premises()),
+        "premises": ", ".join(verdict.failing_premises()),
     }
 
 
