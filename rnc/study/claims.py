@@ -833,7 +833,7 @@ CLAIMS = (
         "C10",
         "its NCC classifier is robust",
         "The nearest-class-centre classifier of AT is as robust as the network.",
-        "section on the NCC classifier",
+        "abstract, and the section on the NCC classifier",
         "04_adversarial_training",
         (AT,),
         (
@@ -902,7 +902,7 @@ CLAIMS = (
         "early layers stay reliable",
         "Collapse grows with depth on clean points; under attack early layers of ST keep a "
         "simplex and a reliable NCC classifier, and late layers lose both.",
-        "section on layers",
+        "abstract, and the section on layers",
         "06_layerwise",
         (ST,),
         (
