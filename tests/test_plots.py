@@ -79,6 +79,17 @@ def test_collapse_is_drawn_against_the_loss_with_a_dot_at_the_end():
         assert axis.xaxis_inverted()
 
 
+def test_a_network_that_learns_nothing_sets_no_axis_of_collapse_against_the_loss():
+    learns, idle = record([0.4, 0.1]), record([1e6, 1e6])
+    learns.measured["trajectory"]["values"]["pgd"] |= {"loss": [2.0, 0.5]}
+    idle.measured["trajectory"]["values"]["pgd"] |= {"loss": [2.5, 2.30]}
+    for axis in plots.against_loss({"AT": [learns], "AT (frozen BN)": [idle]}).axes:
+        left, right = axis.get_xlim()
+        assert np.log(10) < left < 2.6
+        assert right < 0.5
+        assert axis.get_ylim()[1] < 1
+
+
 def test_attacks_on_a_layer_stand_beside_those_on_the_output():
     own, adaptive = record([0.5, 0.9]), record([0.1, 0.2])
     axes = plots.adaptive_layers({"ST": [own], "AT": [own]}, {"ST": [adaptive], "AT": [own]}).axes

@@ -400,24 +400,33 @@ def adaptive_layers(records: Records, stronger: Records) -> Figure:
 @styled
 def against_loss(records: Records) -> Figure:
     """Collapse of attacked points against the loss on them, snapshot by snapshot, so that
-    networks that learn at different speeds are compared where they fit equally well."""
+    networks that learn at different speeds are compared where they fit equally well: from the loss
+    of guessing on. What has learnt nothing stays at the left edge and sets no axis."""
     panels = {
         "nc1": "NC1: variability",
         "nc2_angles": "NC2: equiangularity, means",
         "nc3": "NC3: self-duality",
     }
+    guessing = math.log(next(iter(records.values()))[0].num_classes)
     figure, axes = plt.subplots(1, len(panels), figsize=(6.4, 2.9))
     for axis, (measure, name) in zip(axes, panels.items(), strict=True):
+        learnt = []
         for method, seeds in records.items():
             for record in seeds:
                 loss, values = record.curve("pgd", "loss"), record.curve("pgd", measure)
                 axis.plot(loss, values, "-", color=_colour(method), alpha=0.8)
                 axis.plot(loss[-1], values[-1], "o", color=_colour(method))
+                learnt += [
+                    pair for pair in zip(loss, values, strict=True) if pair[0] < 0.9 * guessing
+                ]
         axis.set_xscale("log")
         axis.set_yscale("log")
+        if learnt:
+            losses, values = np.array(learnt).T
+            axis.set_xlim(1.1 * guessing, losses.min() / 1.5)
+            axis.set_ylim(values.min() / 1.3, values.max() * 1.3)
         log_ticks(axis, "x")
         log_ticks(axis, "y")
-        axis.invert_xaxis()
         axis.set_title(name)
     figure.supxlabel("cross-entropy on attacked points, falling to the right", fontsize=8.5)
     handles = [Line2D([], [], color=_colour(title), label=title) for title in records]

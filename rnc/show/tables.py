@@ -110,8 +110,8 @@ def beside_paper(scales: dict[str, Records]) -> pd.DataFrame:
 
 
 def accuracies(found: Records) -> pd.DataFrame:
-    """On training and test points, clean and attacked, of each method: mean over seeds, and the
-    standard deviation where there are several."""
+    """Of each method, a row, on training and test points, clean and attacked: mean over seeds, and
+    the standard deviation where there are several."""
 
     def spread(values: list[float]) -> str:
         deviation = f" ± {statistics.stdev(values):.1%}" if values[1:] else ""
@@ -125,8 +125,8 @@ def accuracies(found: Records) -> pd.DataFrame:
     }
     return pd.DataFrame(
         {
-            title: {name: spread([value(r) for r in seeds]) for name, value in columns.items()}
-            for title, seeds in found.items()
+            name: {title: spread([value(r) for r in seeds]) for title, seeds in found.items()}
+            for name, value in columns.items()
         }
     )
 

@@ -479,7 +479,7 @@ def _null_nc4(method: Method) -> Value:
 
 # Conditions that several claims share --------------------------------------------------------
 
-ERASED = "noise that leaves nothing of the classes"
+ERASED = "classes erased"  # by noise, of features and guesses
 CONVERGED = 0.01  # the loss that is left, of that of guessing
 POINTS = {"clean": "clean points", "pgd": "attacked points"}  # to readers
 
