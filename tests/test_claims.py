@@ -320,7 +320,7 @@ def test_a_missed_condition_says_on_which_side_of_chance_it_is(records):
     named = {c.what: verdict.direction(n) for n, c in enumerate(verdict.claim.conditions)}
     assert {what: side for what, side in named.items() if side} == {
         "ST, clean points: NC1/(K−1)": "in the claim's direction",
-        "ST, clean points: NC2 angles": "no better than chance",
+        "ST, clean points: NC2 angles": "not past chance in the claim's direction",
     }
     put(records["ST"][0], ("trajectory", "clean", "nc2_angles", -1), 0.01)
     assert in_short(judge(records, "C1")).endswith("chance 5.56: in the claim's direction.")
@@ -347,7 +347,7 @@ def test_counts_of_tests_are_judged_against_as_many_missed_by_at(records):
     (verdict,) = judge(records, "C11o")
     assert (verdict.values[1, 0], verdict.nulls[1, 0]) == (1, 1)
     assert not verdict.meets(1)
-    assert verdict.direction(1) == "no better than chance"
+    assert verdict.direction(1) == "not past chance in the claim's direction"
 
 
 def test_no_multiple_of_a_bound_goes_beyond_the_best_value():

@@ -23,6 +23,7 @@ from rnc.study.findings import (
     over_lengths,
     over_weights,
     summary,
+    under_stronger,
 )
 from rnc.study.findings.beyond import value_at_loss
 from rnc.study.records import by_scale
@@ -92,13 +93,14 @@ def records():
                 "share": [0.0, 1.0, 1.0],
                 "nc1": [None, 2.0, 2.0],
                 "angle": [None, 0.3, 0.3],
+                "length": [None, 0.5, 0.5],
             },
         }
         one.measured["trajectory"]["values"]["pgd"] |= {"kl": [0, 0.1], "logit_norm": [1, 9.0]}
         geometry = one.measured["geometry"]["values"]
         for points, cdnv, rank, angle in (("clean", 0.1, 9.0, 0.0), ("pgd", 0.9, 8.0, 0.3)):
             angles = {"principal_angles": [angle / 2, angle], "effective_rank": rank}
-            geometry[points] = angles | {"cdnv": cdnv}
+            geometry[points] = angles | {"cdnv": cdnv, "kl": 0.1, "logit_norm": 9.0}
         for points in ("clean", "pgd"):
             one.measured["trajectory"]["values"][points]["between"] = [1.0, 1.0]
         one.measured["baselines"]["values"]["pixels"] = {"clean": 0.8, "pgd": 0.4}
@@ -252,19 +254,19 @@ OUTCOMES = {
             "none": [("ST", ("sweep", "changed", "pgd", "nc1"), [None, 1.1, 1.5])],
         },
     ),
-    "outputs_move": ("more", {"less": [("AT", (END, "pgd", "kl", -1), 2.0)]}),
+    "outputs_move": ("more", {"less": [("AT", ("geometry", "pgd", "kl"), 2.0)]}),
     "trades_at_equal_loss": (
         "more",
         {
             "less": [("TRADES", (END, "pgd", "nc1", -1), 0.4)],
-            "alike": [("TRADES", (END, "pgd", "nc1", -1), 0.9)],
+            "mixed": [("TRADES", (END, "pgd", "nc1", -1), 0.9)],
         },
     ),
     "freezing_at_equal_loss": (
         "more",
         {
             "less": [(FROZEN, (END, "pgd", "nc1", -1), 2.0)],
-            "alike": [(FROZEN, (END, "pgd", "nc1", -1), 4.5)],
+            "mixed": [(FROZEN, (END, "pgd", "nc1", -1), 4.5)],
         },
     ),
     "at_frozen_learns": (
@@ -277,7 +279,10 @@ OUTCOMES = {
     ),
     "collapse_without_robustness": (
         "apart",
-        {"together": [("AT", ("generalisation", "test_pgd", "accuracy"), [0.2, 0.3])]},
+        {
+            "together": [("AT", (END, "pgd", "nc1"), [0.8, 0.8])],
+            "best_last": [("AT", ("generalisation", "test_pgd", "accuracy"), [0.2, 0.3])],
+        },
     ),
     "early_layers_over_radii": (
         "less",
@@ -478,6 +483,9 @@ def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(reco
     said = say(records, "leap_over_radii")
     assert "Their means are 0.10–0.20 rad from the vertex, where scatter gives 0.30" in said
     assert "and 0.80–1.5 times as long." in said
+    assert said.endswith("at the vertices, as C4 asks: 8/255.")
+    put(records["ST"][0], ("sweep", "changed", "pgd", "length"), [None, 0.6, 1.5])
+    assert say(records, "leap_over_radii").endswith("as C4 asks: nowhere.")
 
 
 def test_in_short_counts_the_tests_that_are_missed_beside_the_one_it_names(records):
@@ -649,3 +657,22 @@ def test_a_key_of_some_letters_names_the_scales_that_they_stand_for():
     assert lettered(["x", "y", "z"]) == "- A: x\n- B: y\n- C: z"
     assert lettered(["x", "y", "z"], only={"A": 1, "C": 2}) == "- A: x\n- C: z"
     assert lettered(["x", "y"], range(1, 3)) == "- 1: x\n- 2: y"
+
+
+def test_a_small_ball_that_leaves_points_says_nothing_against_the_attack(records):
+    for title in ("AT", "TRADES", FROZEN):
+        put(records[title][0], ("checks", "accuracy"), [0.5, 0.07])
+        put(records[title][0], ("checks", "radii"), [4, 64])
+    assert FINDINGS["attack_is_sound"].outcome(records)[0] == "sound"
+    assert "64/255 (a ball too small for all images to become one)" in say(
+        records, "attack_is_sound"
+    )
+
+
+def test_verdicts_under_stronger_attacks_are_those_of_the_seeds_that_have_them(records):
+    put(records["AT"][0], ("stronger", "end"), {"pgd": {"nc1": 5.0}})
+    del records["ST"][0].measured["stronger"]
+    said = under_stronger(records, "C7", "C10")
+    assert said.startswith("Seeds: AT 1, TRADES 1, TRADES (frozen BN) 1")
+    assert "C7 (holds → partly)" in said
+    assert under_stronger({"ST": records["ST"]}) == NOTHING

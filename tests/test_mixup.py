@@ -526,15 +526,16 @@ def test_sentences_follow_the_values(measured):
 
 def test_other_scales_are_shown_only_where_they_are_recorded(empty_store, tmp_path, monkeypatch):
     monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
-    assert scales.recorded() == {}
+    assert scales.recorded(Settings()) == {}
     one, two, *_ = scales.OTHERS
     for task in (*scales.tasks(one), scales.tasks(two)[0]):  # of the second half is missing
         experiment, settings, seed = task
         key = experiment._key(settings, *seed)
         keep(experiment.name, experiment.version, key, lambda name=experiment.name: {"of": name})
-    assert scales.recorded() == {
+    assert scales.recorded(Settings()) == {
         one: {"mixup": [{"of": "mixup/mixup"}], "st": [{"of": "mixup/st"}]}
     }
+    assert scales.recorded(Settings(eps=4.0)) == {}  # of another attack
 
 
 def test_sentences_of_the_other_outcomes(measured):

@@ -411,11 +411,13 @@ def test_a_tiny_study_gives_all_that_the_chapter_asks_for(empty_store, tmp_path,
 def test_a_record_of_cifar10_is_shown_where_there_is_one(empty_store, tmp_path, monkeypatch):
     monkeypatch.setenv("RNC_RECORDS", str(tmp_path / "records"))
     assert cifar10.recorded() is None
-    assert sentences.on_cifar10(None) == NOTHING
+    assert sentences.on_cifar10(None, TINY) == NOTHING
     monkeypatch.setattr(cifar10, "SETTINGS", TINY)
     cifar10.publish()
     assert len(list(folders.published().rglob("*.json"))) == 1
-    assert "does not work here" in sentences.on_cifar10(cifar10.recorded())
+    assert "does not work here" in sentences.on_cifar10(cifar10.recorded(), TINY)
+    weaker = replace(TINY, eps=TINY.eps / 2)
+    assert "not to be compared" in sentences.on_cifar10(cifar10.recorded(), weaker)
 
 
 def draw_and_say(measured):
@@ -430,7 +432,8 @@ def draw_and_say(measured):
     ):
         assert draw(measured).axes
     assert sentences.on_edits(measured, TINY)
-    for name in ("posteriors", "loss", "reconstruction", "geometry", "purification"):
+    assert sentences.on_geometry(measured, TINY)
+    for name in ("posteriors", "loss", "reconstruction", "purification"):
         assert getattr(sentences, f"on_{name}")(measured)
     assert sentences.on_transfer(measured)
 
@@ -605,15 +608,18 @@ def test_sentences_follow_the_values(measured):
     assert "so that PCA− prevents the edit" in sentences.on_edits(measured, TINY)
     assert "PCA− destroys reconstructions" in sentences.on_reconstruction(measured)
     assert "at 2 of 2 seeds that is no more than noise from 16/255 on." in sentences.on_geometry(
-        measured
+        measured, TINY
     )
     assert "SSIM 0.90, where noise leaves 0.90" in sentences.on_reconstruction(measured)
-    assert "None wins back 1 dB" in sentences.on_purification(measured)
+    assert sentences.on_purification(measured).endswith("won back at every seed by none.")
     measured["purified"] = [
         of | {"pca_minus": of["pca_minus"] | {"mean": {"psnr": 26.0}}}
         for of in measured["purified"]
     ]
-    assert "won back by mean of 3 × 3" in sentences.on_purification(measured)
+    assert sentences.on_purification(measured).endswith("at every seed by mean of 3 × 3.")
+    first = measured["purified"][0]["pca_minus"]
+    measured["purified"][0]["pca_minus"] = first | {"mean": first["none"]}
+    assert sentences.on_purification(measured).endswith("at some seeds by mean of 3 × 3.")
     for claim in ("G4", "G6", "G9", "G2", "G8"):
         change(measured, claim)
     assert "this is none at every seed" in sentences.on_posteriors(measured)
@@ -623,7 +629,7 @@ def test_sentences_follow_the_values(measured):
     for of in measured["radii"][0]["sets"]["pca_minus"]:
         of["ncc_own"] = 0.9
     assert "at 1 of 2 seeds that is no more than noise from 16/255 on" in sentences.on_geometry(
-        measured
+        measured, TINY
     )
 
 

@@ -84,6 +84,29 @@ def test_under_stronger_attacks_only_the_ends_are_replaced():
     assert after.measuring_seconds == one.measuring_seconds == 4  # stronger ones were asked for
 
 
+def test_under_stronger_attacks_baselines_are_those_that_were_attacked_themselves():
+    values = {
+        "trajectory": {},
+        "layers": {"pgd": {"ncc_accuracy": [0.5, 0.4]}},
+        "baselines": {"layers": {"pgd": [0.6, 0.5]}, "pixels": {"clean": 0.9, "pgd": 0.7}},
+        "stronger": {"end": {}, "leaping": {}, "layers": {"ncc_accuracy": [0.3, 0.0]}},
+    }
+    study = Study.of()
+    assert study.evaluation.attack.eps == 8
+    measured = {name: {"values": of} for name, of in values.items()}
+    one = Record(study.training("st"), study.evaluation, {}, measured)
+    unknown = one.under_stronger()
+    assert np.isnan([unknown.pixels("pgd"), *unknown.untrained("pgd")]).all()
+    assert unknown.pixels("clean") == 0.9
+    measured["early"] = {
+        "values": {"radii": [4, 8], "untrained": [0.4, 0.2], "pixels": [0.5, 0.1]}
+    }
+    known = one.under_stronger()
+    assert known.pixels("pgd") == 0.1
+    assert known.untrained("pgd")[0] == 0.2
+    assert np.isnan(known.untrained("pgd")[1])
+
+
 # Scales -------------------------------------------------------------------------------------
 
 

@@ -343,6 +343,7 @@ def test_a_caption_names_an_attack_that_is_not_the_papers():
 
 def test_a_badge_names_images_length_and_seeds():
     assert Study.of().badge("at") == "digits · 65 epochs (260 updates) · seed 0"
+    assert Study.of(eps=4).badge("at").split(" · ")[2] == "PGD-10, ℓ∞ ε = 4/255, α = 1/255"
     real = Study.of("cifar10-small").badge()
     assert real == "CIFAR-10, 100 images per class · 80 epochs (640 updates) · seeds 1, 2, 3"
     assert Study.of().badge().split(" · ")[1].startswith("130 (ST) or 65 (others) epochs")

@@ -231,7 +231,7 @@ class Verdict:
         if self.held()[number].all() or np.isnan(null).any():
             return ""
         better = map(self.claim.conditions[number].better, values, null)
-        return "in the claim's direction" if all(better) else "no better than chance"
+        return ("" if all(better) else "not past chance ") + "in the claim's direction"
 
     def failing_premises(self) -> list[str]:
         """Those that do not hold at some seed."""

@@ -192,12 +192,22 @@ class Record:
             if MEASUREMENTS[name].when(self.evaluation)
         )
 
+    def _attacked_themselves(self) -> tuple[float, float]:
+        """What NCC classifiers on the first layer before training and on the pixels keep at the
+        radius of the evaluation; nan where it was not measured."""
+        if "early" not in self.measured:
+            return math.nan, math.nan
+        early = self["early"]
+        at = early["radii"].index(self.evaluation.attack.eps)
+        return early["untrained"][at], early["pixels"][at]
+
     def under_stronger(self) -> Record:
         """The record with the values of the stronger attacks, for the same tests to judge.
 
         Replaced are the end of the trajectory, what is about landing and changed points, and the
-        layers' NCC accuracy of pgd points, beside which no baseline stands; the rest, such as
-        earlier epochs, the sweep and test points, is as it was.
+        layers' NCC accuracy of pgd points, beside which stand the baselines that were attacked
+        themselves: of the first layer and the pixels, where `early` was measured. The rest, such
+        as earlier epochs, the sweep and test points, is as it was.
         """
         stronger = self["stronger"]
         trajectory = _with_ends(self["trajectory"], stronger["end"])
@@ -210,10 +220,11 @@ class Record:
         measured = {name: m for name, m in self.measured.items() if name != "changed"}
         if "changed" in stronger:  # which the first of these measurements did not keep
             replaced["changed"] = stronger["changed"]
-        if "baselines" in self.measured:  # nobody attacked those layers themselves
-            layers = self["baselines"]["layers"]
-            unknown = layers | {"pgd": [None] * len(layers["pgd"])}
-            replaced["baselines"] = self["baselines"] | {"layers": unknown}
+        if "baselines" in self.measured:
+            layers, pixels = (self["baselines"][of] for of in ("layers", "pixels"))
+            first, kept = self._attacked_themselves()
+            attacked = layers | {"pgd": [first, *[None] * (len(layers["pgd"]) - 1)]}
+            replaced["baselines"] = {"layers": attacked, "pixels": pixels | {"pgd": kept}}
         for name, values in replaced.items():
             measured[name] = self.measured.get(name, {"environment": {}}) | {"values": values}
         return replace(self, measured=measured)

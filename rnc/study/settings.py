@@ -466,9 +466,11 @@ class Study:
         return f"Preset {self.preset}: {self._described(trainings)}.{last}"
 
     def badge(self, *methods: str) -> str:
-        """The same in a few words: images, epochs and seeds."""
+        """The same in a few words: images, epochs, seeds, and the attack if not the paper's."""
         data, _, epochs, *_, seeds = self._described(self.trainings(*methods)).split("; ")
-        return " · ".join((data, epochs, seeds))
+        attack = self.evaluation.attack
+        other = [str(attack)] * (attack != PAPER_ATTACK["linf"])
+        return " · ".join((data, epochs, *other, seeds))
 
 
 def scale_of(trainings: Sequence[Training]) -> str:

@@ -22,12 +22,14 @@ def tasks(name: str) -> list[tuple[Experiment, Settings, tuple[int, ...]]]:
     return [(one, settings, (seed,)) for one in (mixup, st) for seed in settings.seeds]
 
 
-def recorded() -> dict[str, dict]:
-    """Those of OTHERS that are there, by name; each with lists over seeds for `mixup` and `st`, as
-    `Neighbour.measure` gives them. Nothing is computed."""
+def recorded(like: Settings) -> dict[str, dict]:
+    """Those of OTHERS that are there, with mixing and attack as in given settings, by name; each
+    with lists over seeds for `mixup` and `st`, as `Neighbour.measure` gives them. Nothing is
+    computed."""
     found: dict[str, dict] = {}
-    for name in OTHERS:
-        if all(one.is_kept(settings, *seed) for one, settings, seed in tasks(name)):
+    for name, settings in OTHERS.items():
+        same = all(getattr(settings, of) == getattr(like, of) for of in ("mixing", "eps", "steps"))
+        if same and all(one.is_kept(settings, *seed) for one, settings, seed in tasks(name)):
             measured = found.setdefault(name, {})
             for one, settings, seed in tasks(name):
                 measured.setdefault(one.function.__name__, []).append(one(settings, *seed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from rnc.study.claims import HOLDS, Seed
@@ -10,6 +12,7 @@ from rnc.study.findings.finding import (
     Outcome,
     end_values,
     finding,
+    geometry_values,
     span,
     spreads,
     verdict_of,
@@ -121,14 +124,14 @@ def longer_targets(seeds: list[Seed]) -> Outcome:
     AT,
     TRADES,
     TRADES_FROZEN,
-    sound="""The attack is not what fails: at {radius}/255 it leaves at most {last} of the points
-        of any network, {count} random starts take at most {starts} points of accuracy more than
-        one does, and perturbations that were made for ST leave {transfer} where its own leave
-        {own}{idle}.""",
-    unsound="""Not every check of the attack is passed: at {radius}/255 it leaves up to {last} of
-        the points of a network, {count} random starts take up to {starts} points of accuracy
-        more than one does, and perturbations that were made for ST leave {transfer} where its own
+    sound="""The attack is not what fails: at {radius}/255{small} it leaves at most {last} of the
+        points of any network, {count} random starts take at most {starts} points of accuracy more
+        than one does, and perturbations that were made for ST leave {transfer} where its own
         leave {own}{idle}.""",
+    unsound="""Not every check of the attack is passed: at {radius}/255{small} it leaves up to
+        {last} of the points of a network, {count} random starts take up to {starts} points of
+        accuracy more than one does, and perturbations that were made for ST leave {transfer}
+        where its own leave {own}{idle}.""",
 )
 def attack_is_sound(seeds: list[Seed]) -> Outcome:
     records = [s[method.title] for s in seeds for method in (AT, TRADES, TRADES_FROZEN)]
@@ -138,9 +141,12 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
     transfer = np.array([checks["transfer"] for checks in found])
     own = np.array([record.end("pgd", "accuracy") for record in records])
     taken = 100 * (starts[:, 0] - starts[:, -1])
-    sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
+    radius = found[0]["radii"][-1]
+    whole = radius >= 255 / 2  # every image can become a grey one
+    sound = (last.max() <= 0.01 or not whole) and taken.max() <= 5 and (transfer >= own).all()
     return "sound" if sound else "unsound", {
-        "radius": f"{found[0]['radii'][-1]:g}",
+        "radius": f"{radius:g}",
+        "small": " (a ball too small for all images to become one)" * (not whole),
         "last": f"{last.max():.1%}",
         "count": str(starts.shape[1]),
         "starts": f"{taken.max():.1f}",
@@ -220,13 +226,17 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
     gathered = moved & ((nc1 <= 1) & (nc1 <= 0.5 * null)).all(0)
     if not gathered.any():
         return "none", {}
-    angle, length, scattered = (
-        span(curve(group, name)[:, moved].ravel())
-        for group, name in (("pgd", "angle"), ("pgd", "length"), ("scatter_in_span", "angle"))
+    angle, length, scattered, short = (
+        curve(group, name) for group in ("pgd", "scatter_in_span") for name in ("angle", "length")
     )
+    there = (angle <= 0.25 * seeds[0][ST.title].vertex_angle) & (angle < scattered)
+    there &= (abs(length - 1) <= 0.25) & (abs(length - 1) < abs(short - 1))
+    leaps = ", ".join(f"{radius:g}/255" for radius in radii[gathered & there.all(0)])
+    of_moved = (span(values[:, moved].ravel()) for values in (angle, scattered, length))
     return "all" if (gathered == moved).all() else "some", {
-        "means": f"Their means are {angle} rad from the vertex, where scatter gives {scattered}, "
-        f"and {length} times as long.",
+        "means": "Their means are {} rad from the vertex, where scatter gives {}, and {} times as "
+        "long. ".format(*of_moved)
+        + f"By angle and length too they are at the vertices, as C4 asks: {leaps or 'nowhere'}.",
         "first": f"{radii[moved][0]:g}",
         "last": f"{radii[moved][-1]:g}",
         "count": str(moved.sum()),
@@ -251,8 +261,9 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
         does not minimise it.""",
 )
 def outputs_move(seeds: list[Seed]) -> Outcome:
+    # of every record, where along training it may be missing
     trades, frozen, at = (
-        end_values(seeds, method, "pgd", "kl") for method in (TRADES, TRADES_FROZEN, AT)
+        geometry_values(seeds, method, "kl") for method in (TRADES, TRADES_FROZEN, AT)
     )
     less = (np.maximum(trades, frozen) < at).all()
     shown = {"trades": trades, "frozen": frozen, "at": at}
@@ -263,14 +274,18 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
     AT,
     TRADES,
     more="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
-        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3: at
-        equal fit too it is further from collapse.""",
+        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
+        way there from guessing, on the axis of the figure ({half}), {before} times its NC1. At
+        equal fit too it is further from collapse in NC1.""",
     less="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
-        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3: at
+        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
+        way there from guessing, on the axis of the figure ({half}), {before} times its NC1. At
         equal fit it is closer to collapse in NC1.""",
-    alike="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
-        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3: at
-        equal fit its NC1 is neither more nor less by a quarter at every seed.""",
+    mixed="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
+        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
+        way there from guessing, on the axis of the figure ({half}), {before} times its NC1. At
+        equal fit neither is further from collapse in NC1 by a quarter at both places and every
+        seed.""",
 )
 def trades_at_equal_loss(seeds: list[Seed]) -> Outcome:
     return _at_equal_loss(seeds, TRADES, AT)
@@ -280,34 +295,44 @@ def trades_at_equal_loss(seeds: list[Seed]) -> Outcome:
     TRADES,
     TRADES_FROZEN,
     more="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the frozen
-        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3: at
-        equal fit too it is further from collapse.""",
+        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3; half
+        way there ({half}), {before} times the NC1. At equal fit too it is further from collapse in
+        NC1.""",
     less="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the frozen
-        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3: at
-        equal fit it is closer to collapse in NC1.""",
-    alike="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the
+        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3; half
+        way there ({half}), {before} times the NC1. At equal fit it is closer to collapse in
+        NC1.""",
+    mixed="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the
         frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the
-        NC3: at equal fit its NC1 is neither more nor less by a quarter at every seed.""",
+        NC3; half way there ({half}), {before} times the NC1. At equal fit neither is further from
+        collapse in NC1 by a quarter at both places and every seed.""",
 )
 def freezing_at_equal_loss(seeds: list[Seed]) -> Outcome:
     return _at_equal_loss(seeds, TRADES_FROZEN, TRADES)
 
 
 def _at_equal_loss(seeds: list[Seed], method: Method, beside: Method) -> Outcome:
-    reached, ratios = [], {"nc1": [], "nc2_angles": [], "nc3": []}
-    for seed in seeds:
-        records = [seed[m.title] for m in (method, beside)]
-        loss = max(record.curve("pgd", "loss").min() for record in records)
-        reached.append(loss)
-        for measure, found in ratios.items():
-            own, other = (value_at_loss(record, measure, loss) for record in records)
-            found.append(own / other)
-    less = "less" if max(ratios["nc1"]) < 1 / MORE else "alike"
-    return "more" if min(ratios["nc1"]) > MORE else less, {
+    pairs = [[seed[m.title] for m in (method, beside)] for seed in seeds]
+    reached = [max(r.curve("pgd", "loss").min() for r in pair) for pair in pairs]
+    half = [
+        math.sqrt(loss * math.log(own.num_classes))
+        for loss, (own, _) in zip(reached, pairs, strict=True)
+    ]
+
+    def ratios(measure: str, losses: list[float]) -> list[float]:
+        at = zip(losses, pairs, strict=True)
+        values = ([value_at_loss(r, measure, loss) for r in pair] for loss, pair in at)
+        return [own / other for own, other in values]
+
+    before, nc1 = ratios("nc1", half), ratios("nc1", reached)
+    less = "less" if max(before + nc1) < 1 / MORE else "mixed"
+    return "more" if min(before + nc1) > MORE else less, {
         "loss": span(reached),
-        "nc1": span(ratios["nc1"]),
-        "angles": span(ratios["nc2_angles"]),
-        "nc3": span(ratios["nc3"]),
+        "half": span(half),
+        "before": span(before),
+        "nc1": span(nc1),
+        "angles": span(ratios("nc2_angles", reached)),
+        "nc3": span(ratios("nc3", reached)),
     }
 
 
@@ -366,8 +391,8 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
         "end": span(end),
         "low3": span(low3),
         "end3": span(end3),
-        "trades": span(end_values(seeds, TRADES, "pgd", "logit_norm")),
-        "at": span(end_values(seeds, AT, "pgd", "logit_norm")),
+        "trades": span(geometry_values(seeds, TRADES, "logit_norm")),
+        "at": span(geometry_values(seeds, AT, "logit_norm")),
     }
 
 
@@ -378,8 +403,11 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
     AT,
     apart="""Collapse goes on after robustness was at its best. Of the snapshots, accuracy on
         attacked test points is best after {epoch} epochs, {best}, and {end} at the end; meanwhile
-        NC1 on attacked training points goes from {before} to {after}. On attacked test points it
-        is {test} at the end.""",
+        NC1 on attacked training points goes from {before} to {after}, and on attacked test points
+        from {test_before} to {test}.""",
+    best_last="""Accuracy on attacked test points is best at the end, {end}, or as good as before:
+        robustness has not ended at this length of training. NC1 on attacked training points ends
+        at {after}, and on attacked test points at {test}.""",
     together="""Accuracy on attacked test points is best after {epoch} epochs, {best}, and {end} at
         the end, when NC1 on attacked training points is {after} and on attacked test points
         {test}: at this length of training collapse does not go on where robustness has ended.""",
@@ -391,13 +419,16 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     nc1 = [record.curve("pgd", "nc1") for record in records]
     before = np.array([curve[at] for curve, at in zip(nc1, best, strict=True)])
     after = np.array([curve[-1] for curve in nc1])
-    return "apart" if (after < before / 2).all() else "together", {
+    on_test = [record.test_curve("test_pgd", "nc1") for record in records]
+    lasts = all(curve[-1] == curve.max() for curve in robust)
+    return "best_last" if lasts else "apart" if (after < before / 2).all() else "together", {
         "epoch": span([r.epochs[at] for r, at in zip(records, best, strict=True)], ".0f"),
         "best": span([curve.max() for curve in robust], ".0%"),
         "end": span([curve[-1] for curve in robust], ".0%"),
         "before": span(before),
         "after": span(after),
-        "test": span([record.test_curve("test_pgd", "nc1")[-1] for record in records]),
+        "test_before": span([curve[at] for curve, at in zip(on_test, best, strict=True)]),
+        "test": span([curve[-1] for curve in on_test]),
     }
 
 

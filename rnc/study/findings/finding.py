@@ -128,6 +128,11 @@ def end_values(seeds: list[Seed], method: Method, points: str, measure: str) -> 
     return np.array([seed[method.title].end(points, measure) for seed in seeds])
 
 
+def geometry_values(seeds: list[Seed], method: Method, measure: str) -> np.ndarray:
+    """Of attacked points at the end."""
+    return np.array([seed[method.title].geometry("pgd", measure) for seed in seeds])
+
+
 def spreads(seeds: list[Seed], method: Method, points: str) -> np.ndarray:
     """NC1/(K - 1)."""
     classes = seeds[0][method.title].num_classes

@@ -30,8 +30,8 @@ from rnc.study.record import mean
     defeated="""The network fits {clean} of its training points, and {noisy} of them with noise.
         PGD of the same size leaves {attacked}, and makes the loss {times} times as large.""",
     weakened="""The network fits {clean} of its training points, and {noisy} of them with noise.
-        PGD of the same size leaves {attacked}: it weakens the network more than noise does, and
-        does not defeat it.""",
+        PGD of the same size leaves {attacked}: it takes more than noise does, and not nearly
+        all.""",
     unharmed="""The network fits {clean} of its training points, {noisy} of them with noise and
         {attacked} under PGD: an attack of this size does no more than noise.""",
 )
@@ -97,8 +97,8 @@ def noise_is_harmless(seeds: list[Seed]) -> Outcome:
     ST,
     exaggerates="""Not every measure sees the same: the attack multiplies NC1 by {nc1}, but Tr
         Σ_W / Tr Σ_B by {traces} and CDNV by {cdnv}. NC1 weighs each direction by the inverse of
-        the variance between classes there, so that directions in which the attacked means
-        hardly differ rule it.""",
+        the variance between classes there, and directions in which the attacked means hardly
+        differ weigh most.""",
     agrees="""The attack multiplies NC1 by {nc1}, Tr Σ_W / Tr Σ_B by {traces} and CDNV by
         {cdnv}: the measures of variability agree.""",
 )
@@ -168,7 +168,7 @@ def points_leap(seeds: list[Seed]) -> Outcome:
 @finding(
     ST,
     spread="""Means by *predicted* label are {predicted} times as long as the clean ones, means
-        by *true* label {true} times, because each class is spread over several vertices.""",
+        by *true* label {true} times, as where each class is spread over several vertices.""",
     kept="""Means by *predicted* label are {predicted} times as long as the clean ones, means by
         *true* label {true} times: the attack does not spread the classes over other
         vertices.""",
@@ -260,10 +260,11 @@ def over_radii(seeds: list[Seed]) -> Outcome:
 @finding(
     ST,
     AT,
-    fits="""AT fits {at} of the attacked points, ST {st}. The price shows on test points: AT is
-        right on {test} of them, and on {robust} under attack.""",
+    fits="""AT fits {at} of the attacked points, ST {st}. On test points AT is right on {test} (ST
+        on {plain}), and on {robust} under attack.""",
     short="""AT fits {at} of the attacked points, ST {st}: it has not come to the end of its
-        training. On test points it is right on {test}, and on {robust} under attack.""",
+        training. On test points AT is right on {test} (ST on {plain}), and on {robust} under
+        attack.""",
 )
 def at_fits(seeds: list[Seed]) -> Outcome:
     at, st = (end_values(seeds, method, "pgd", "accuracy") for method in (AT, ST))
@@ -272,6 +273,7 @@ def at_fits(seeds: list[Seed]) -> Outcome:
         "at": span(at, ".0%"),
         "st": span(st, ".0%"),
         "test": span(test, ".0%"),
+        "plain": span([s[ST.title].test("clean") for s in seeds], ".0%"),
         "robust": span(robust, ".0%"),
     }
 

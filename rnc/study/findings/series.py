@@ -56,7 +56,8 @@ def drift(series: Series, unit: str) -> Text:
     first, *_, last = series
     lines = [
         f"From {first:g} to {last:g} {unit}, {len(found)} values are compared. If their order "
-        f"were luck, {luck:.1f} would rise at every step and as many fall."
+        f"were luck, {luck:.1f} would rise at every step and as many fall, on average: values "
+        "are of the same networks, and many would at once."
     ]
     for way, words in ((1, "go towards failing"), (-1, "go away from failing")):
         named = Counter(claim.id for claim, _, towards in found if towards == way)
@@ -91,7 +92,8 @@ def draws(one: Records, other: Records) -> Text:
     order = (
         f"{total} values of tests are compared. In {apart.total()} the seeds of one sample all "
         f"lie beyond those of the other{f': {named}' * bool(named)}. If the sample made no "
-        f"difference, luck would part about {luck:.1f}. "
+        f"difference, luck would part about {luck:.1f}; values are of the same networks, so such "
+        "counts spread more than those of independent ones. "
     )
     # of one seed each all are apart
     return Text(order * (luck < total) + moved(*zip(*claims, strict=True)))
@@ -195,6 +197,8 @@ def _over_lengths(networks: Networks, seeds: list[int]) -> Text:
         return "rises" if (last > first).all() else "falls" if (last < first).all() else "goes"
 
     robust = of(lambda record: record.test("pgd"))
+    tested = of(lambda record: record.num_classes * (record.training.per_class or math.inf)).min()
+    error = 100 * math.sqrt((robust * (1 - robust)).sum(0).max() / tested)
     points = span(100 * (robust[1] - robust[0]), "+.1f")
     guessing = of(lambda record: 1 / record.num_classes).max()
     loss = of(lambda record: record.loss_left)
@@ -204,7 +208,8 @@ def _over_lengths(networks: Networks, seeds: list[int]) -> Text:
         f"of AT {spread(lambda record: record.end('pgd', 'nc1'))} on attacked training points, "
         f"and {spread(lambda record: record.geometry('test_pgd', 'nc1'))} on attacked test "
         f"points. Accuracy on attacked test points {way(robust)} from {span(robust[0], '.1%')} to "
-        f"{span(robust[1], '.1%')}, by {points} points, where guessing gives {guessing:.0%}. The "
+        f"{span(robust[1], '.1%')}, by {points} points, where guessing gives {guessing:.0%}"
+        f"{f'; one such difference has a standard error of {error:.1f}' * bool(error)}. The "
         f"loss over the last tenth of the epochs is {span(100 * loss[0])} % and "
         f"{span(100 * loss[1])} % of that of guessing."
     )

@@ -88,6 +88,20 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
     return Text(moved(before, after) + f" Not applicable in both: {', '.join(idle)}." * bool(idle))
 
 
+def under_stronger(records: Records, *ids: str) -> Text:
+    """Which verdicts of some claims change under the stronger and adaptive attacks, at the seeds
+    that have them."""
+    attacked = {
+        title: [record for record in seeds if "stronger" in record.measured]
+        for title, seeds in records.items()
+    }
+    if not any(attacked.values()):
+        return Text(NOTHING)
+    harder = {title: [one.under_stronger() for one in seeds] for title, seeds in attacked.items()}
+    seeds = ", ".join(f"{title} {len(seeds)}" for title, seeds in attacked.items() if seeds)
+    return Text(f"Seeds: {seeds}. {changes(judge(attacked, *ids), judge(harder, *ids))}")
+
+
 def moved(before: Iterable[Verdict], after: Iterable[Verdict]) -> str:
     """Which verdicts are others in the second of two judgements of the same claims."""
     named = [
