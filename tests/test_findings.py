@@ -415,10 +415,16 @@ def weights(nc1, logits):
 @pytest.mark.parametrize(
     ("nc1", "logits", "sentence"),
     [
-        ([1, 2, 3], [9, 8, 7], "weight NC1 and length of the logits go the way from collapse"),
-        ([1, 3, 2], [9, 8, 7], "weight length of the logits goes the way from collapse"),
-        ([1, 2, 3], [9, 8, 8.5], "weight NC1 goes the way from collapse"),
-        ([1, 1.1, 1.2], [9, 8.9, 8.8], "weight none of these goes the way from collapse"),
+        (
+            [1, 2, 3],
+            [9, 8, 7],
+            "at every step: NC1 (3.0 times in all), length of the logits (1.3 times in all); "
+            "by more than a quarter in all: NC1 and length of the logits.",
+        ),
+        ([1, 3, 2], [9, 8, 7], "at every step: length of the logits (1.3 times in all); by"),
+        ([1, 2, 3], [9, 8, 8.5], "at every step: NC1 (3.0 times in all); by"),
+        ([1, 1.1, 1.2], [9, 8.9, 8.8], "in all); by more than a quarter in all: none."),
+        ([1, 1, 1], [9, 9, 9], "at every step: none; by more than a quarter in all: none."),
     ],
 )
 def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sentence):
@@ -437,7 +443,7 @@ def test_what_more_seeds_of_one_weight_give_stands_beside_the_series():
     (other,) = weights([1, 2, 5], [9, 8, 7])[6]["TRADES"]
     other = replace(other, training=replace(other.training, seed=9))
     series[6]["TRADES"].append(other)
-    assert ". Over 2 seeds NC1 is 3.0–5.0 at β = 6. With the weight" in over_weights(series)
+    assert ". Over 2 seeds NC1 is 3.0–5.0 at β = 6. What goes the way from" in over_weights(series)
 
 
 def lengths(nc1, robust):

@@ -108,8 +108,8 @@ WEIGHED = {  # name to readers, and the way in which it is further from collapse
 
 
 def over_weights(series: Series) -> Text:
-    """Whether TRADES collapses less, and its logits are shorter, the more the divergence weighs:
-    at every step and seed, and by more than MORE in all."""
+    """What goes the way from collapse, shorter logits among it, the more the divergence weighs: at
+    every step and seed, and by more than MORE in all."""
     return _of_seeds(series, TRADES, _over_weights)
 
 
@@ -139,16 +139,17 @@ def _table(networks: Networks, seeds: list[int], value: Callable[[Record], float
 def _over_weights(networks: Networks, seeds: list[int]) -> Text:
     of = functools.partial(_table, networks, seeds)
 
-    def goes(values: np.ndarray, way: int) -> bool:
-        factors = (values[:, -1] / values[:, 0]) ** way
-        return all(one_way(row) == way for row in values) and bool((factors > MORE).all())
-
     ends = {name: of(lambda record, name=name: record.end("pgd", name)) for name in WEIGHED}
     listed = [
         f"{title} {', '.join(span(column, '.3g') for column in ends[name].T)}"
         for name, (title, _) in WEIGHED.items()
     ]
-    steady = [title for name, (title, way) in WEIGHED.items() if goes(ends[name], way)]
+    steady = {
+        title: (ends[name][:, -1] / ends[name][:, 0]) ** way
+        for name, (title, way) in WEIGHED.items()
+        if all(one_way(row) == way for row in ends[name])
+    }
+    much = [title for title, factors in steady.items() if (factors > MORE).all()]
     loss = of(lambda record: record.loss_left)
     said = [
         f"On attacked points, for a weight β of {', '.join(f'{beta:g}' for beta in networks)} "
@@ -160,11 +161,10 @@ def _over_weights(networks: Networks, seeds: list[int]) -> Text:
         for beta, by_seed in networks.items()
         if len(by_seed) > len(seeds)
     ]
+    factors = ", ".join(f"{title} ({span(of)} times in all)" for title, of in steady.items())
     said.append(
-        f"With the weight {' and '.join(steady) or 'none of these'} "
-        f"go{'es' * (len(steady) < 2)} the way from collapse at every step"
-        f"{' and seed' * (len(seeds) > 1)}, and by more than a quarter in all"
-        f"{'; the others do not' * (0 < len(steady) < len(WEIGHED))}."
+        f"What goes the way from collapse at every step{' and seed' * (len(seeds) > 1)}: "
+        f"{factors or 'none'}; by more than a quarter in all: {' and '.join(much) or 'none'}."
     )
     shown = ", ".join(span(column, ".1%") for column in loss.T)
     said.append(
