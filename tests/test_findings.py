@@ -665,16 +665,6 @@ def test_a_key_of_some_letters_names_the_scales_that_they_stand_for():
     assert lettered(["x", "y"], range(1, 3)) == "- 1: x\n- 2: y"
 
 
-def test_a_small_ball_that_leaves_points_says_nothing_against_the_attack(records):
-    for title in ("AT", "TRADES", FROZEN):
-        put(records[title][0], ("checks", "accuracy"), [0.5, 0.07])
-        put(records[title][0], ("checks", "radii"), [4, 64])
-    assert FINDINGS["attack_is_sound"].outcome(records)[0] == "sound"
-    assert "64/255 (a ball too small for all images to become one)" in say(
-        records, "attack_is_sound"
-    )
-
-
 def test_verdicts_under_stronger_attacks_are_those_of_the_seeds_that_have_them(records):
     put(records["AT"][0], ("stronger", "end"), {"pgd": {"nc1": 5.0}})
     del records["ST"][0].measured["stronger"]

@@ -145,8 +145,8 @@ def on_robustness(measured: dict) -> Text:
         for name, title in (("mixup", "mixup"), ("st", "ST"))
     ]
     return Text(
-        f"At ε = 2/255 mixup keeps {' and '.join(parts)}: it is {words}. Under the attack above "
-        f"{' and '.join(kept)} of the training points are kept."
+        f"At ε = 2/255, under twenty steps of PGD, mixup keeps {' and '.join(parts)}: it is "
+        f"{words}. Under the attack above {' and '.join(kept)} of the training points are kept."
     )
 
 
@@ -161,7 +161,7 @@ def on_calibration(measured: dict) -> Text:
         way = "under" if np.mean(sure) < np.mean(right) else "over"
         parts.append(
             f"{title} is right on {span(right, '.1%')} and {span(sure, '.0%')} sure "
-            f"({way}confident), an expected calibration error of {span(errors[name])}"
+            f"({way}confident in the mean), an expected calibration error of {span(errors[name])}"
         )
     better = [a < b for a, b in zip(errors["mixup"], errors["st"], strict=True)]
     words = (

@@ -102,10 +102,10 @@ def on_geometry(measured: dict, settings: Settings) -> Text:
     lost = [_lost_at(of, floor) for of in swept]
     gone = [eps for eps in lost if eps is not None]
     if not gone:
-        said = "at no radius of the sweep is that no more than noise"
+        said = "at no radius of the sweep is that as little as noise, within five points"
     else:
-        said = f"at {len(gone)} of {len(lost)} seeds that is no more than noise from "
-        said += f"{span(gone, 'g')}/255 on"
+        said = f"at {len(gone)} of {len(lost)} seeds that is as little as noise, within five "
+        said += f"points, from {span(gone, 'g')}/255 on"
     small = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["nc1"])
     small /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["nc1"])
     less = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["between"])

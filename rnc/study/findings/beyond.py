@@ -124,12 +124,12 @@ def longer_targets(seeds: list[Seed]) -> Outcome:
     AT,
     TRADES,
     TRADES_FROZEN,
-    sound="""The attack is not what fails: at {radius}/255{small} it leaves at most {last} of the
-        points of any network, {count} random starts take at most {starts} points of accuracy more
+    sound="""The attack is not what fails: at {radius}/255 it leaves at most {last} of the points
+        of any network, {count} random starts take at most {starts} points of accuracy more
         than one does, and perturbations that were made for ST leave {transfer} where its own
         leave {own}{idle}.""",
-    unsound="""Not every check of the attack is passed: at {radius}/255{small} it leaves up to
-        {last} of the points of a network, {count} random starts take up to {starts} points of
+    unsound="""Not every check of the attack is passed: at {radius}/255 it leaves up to {last} of
+        the points of a network, {count} random starts take up to {starts} points of
         accuracy more than one does, and perturbations that were made for ST leave {transfer}
         where its own leave {own}{idle}.""",
 )
@@ -141,12 +141,9 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
     transfer = np.array([checks["transfer"] for checks in found])
     own = np.array([record.end("pgd", "accuracy") for record in records])
     taken = 100 * (starts[:, 0] - starts[:, -1])
-    radius = found[0]["radii"][-1]
-    whole = radius >= 255 / 2  # every image can become a grey one
-    sound = (last.max() <= 0.01 or not whole) and taken.max() <= 5 and (transfer >= own).all()
+    sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
     return "sound" if sound else "unsound", {
-        "radius": f"{radius:g}",
-        "small": " (a ball too small for all images to become one)" * (not whole),
+        "radius": f"{found[0]['radii'][-1]:g}",
         "last": f"{last.max():.1%}",
         "count": str(starts.shape[1]),
         "starts": f"{taken.max():.1f}",
