@@ -476,6 +476,16 @@ def test_what_a_longer_training_brings_is_what_the_records_say(nc1, robust, coll
     assert over_lengths(series) == NOTHING
 
 
+def test_a_difference_of_accuracies_stands_beside_its_standard_error():
+    series = lengths([9, 1.8], [0.15, 0.18])
+    assert "standard error" not in over_lengths(series)  # of an unknown number of points
+    for epochs, of in series.items():
+        one = of["AT"][0]
+        series[epochs] = {"AT": [replace(one, training=replace(one.training, per_class=100))]}
+    error = 100 * (0.15 * 0.85 / 1000 + 0.18 * 0.82 / 1000) ** 0.5
+    assert f"; one such difference has a standard error of {error:.1f}. " in over_lengths(series)
+
+
 def test_a_sweep_says_where_nc1_is_largest_if_not_at_its_end(records):
     put(records["ST"][0], ("sweep", "nc1"), [2.0, 8.0, 6.0])
     assert "3.0 times what it is without an attack" in say(records, "over_radii")

@@ -267,23 +267,21 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
     return "less" if less else "more", {name: span(values) for name, values in shown.items()}
 
 
-@finding(
-    AT,
-    TRADES,
-    more="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
-        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
-        way there from guessing, on the axis of the figure ({half}), {before} times its NC1. At
-        equal fit too it is further from collapse in NC1.""",
-    less="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
-        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
-        way there from guessing, on the axis of the figure ({half}), {before} times its NC1. At
-        equal fit it is closer to collapse in NC1.""",
-    mixed="""At the lowest cross-entropy on attacked points that both reach ({loss}) TRADES has
-        {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
-        way there from guessing, on the axis of the figure ({half}), {before} times its NC1. At
-        equal fit neither is further from collapse in NC1 by a quarter at both places and every
-        seed.""",
-)
+AT_EQUAL_FIT = {
+    "more": " At equal fit too it is further from collapse in NC1.",
+    "less": " At equal fit it is closer to collapse in NC1.",
+    "mixed": """ At equal fit neither is further from collapse in NC1 by a quarter at both places
+        and every seed.""",
+}
+TRADES_BESIDE_AT = """At the lowest cross-entropy on attacked points that both reach ({loss})
+    TRADES has {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
+    way there from guessing, on the axis of the figure ({half}), {before} times its NC1."""
+FROZEN_BESIDE_TRADES = """At the lowest that TRADES with and without BatchNorm frozen reach
+    ({loss}), the frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the
+    NC3; half way there ({half}), {before} times the NC1."""
+
+
+@finding(AT, TRADES, **{name: TRADES_BESIDE_AT + end for name, end in AT_EQUAL_FIT.items()})
 def trades_at_equal_loss(seeds: list[Seed]) -> Outcome:
     return _at_equal_loss(seeds, TRADES, AT)
 
@@ -291,18 +289,7 @@ def trades_at_equal_loss(seeds: list[Seed]) -> Outcome:
 @finding(
     TRADES,
     TRADES_FROZEN,
-    more="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the frozen
-        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3; half
-        way there ({half}), {before} times the NC1. At equal fit too it is further from collapse in
-        NC1.""",
-    less="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the frozen
-        one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the NC3; half
-        way there ({half}), {before} times the NC1. At equal fit it is closer to collapse in
-        NC1.""",
-    mixed="""At the lowest that TRADES with and without BatchNorm frozen reach ({loss}), the
-        frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the
-        NC3; half way there ({half}), {before} times the NC1. At equal fit neither is further from
-        collapse in NC1 by a quarter at both places and every seed.""",
+    **{name: FROZEN_BESIDE_TRADES + end for name, end in AT_EQUAL_FIT.items()},
 )
 def freezing_at_equal_loss(seeds: list[Seed]) -> Outcome:
     return _at_equal_loss(seeds, TRADES_FROZEN, TRADES)
