@@ -274,11 +274,11 @@ AT_EQUAL_FIT = {
         and every seed.""",
 }
 TRADES_BESIDE_AT = """At the lowest cross-entropy on attacked points that both reach ({loss})
-    TRADES has {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3; half
-    way there from guessing, on the axis of the figure ({half}), {before} times its NC1."""
+    TRADES has {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3;
+    half way there from guessing, on the axis of the figure ({half}), {before} times its NC1."""
 FROZEN_BESIDE_TRADES = """At the lowest that TRADES with and without BatchNorm frozen reach
-    ({loss}), the frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3} times the
-    NC3; half way there ({half}), {before} times the NC1."""
+    ({loss}), the frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3}
+    times the NC3; half way there ({half}), {before} times the NC1."""
 
 
 @finding(AT, TRADES, **{name: TRADES_BESIDE_AT + end for name, end in AT_EQUAL_FIT.items()})
