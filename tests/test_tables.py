@@ -66,9 +66,9 @@ def test_accuracies_are_means_over_seeds_with_their_deviation():
         one.measured["test"] = {"values": {"clean": accuracy, "pgd": accuracy / 2}}
     found["AT"][0].measured["test"] = {"values": {"clean": 0.4, "pgd": 0.3}}
     table = tables.accuracies(found)
-    assert table["test, clean"]["ST"] == "60.0% ± 14.1%"
-    assert table["test, PGD"]["ST"] == "30.0% ± 7.1%"
-    assert table["test, clean"]["AT"] == "40.0%"
+    assert table["test, clean (%)"]["ST"] == "60.0 ± 14.1"
+    assert table["test, PGD (%)"]["ST"] == "30.0 ± 7.1"
+    assert table["test, clean (%)"]["AT"] == "40.0"
 
 
 def test_scales_stand_side_by_side(found):

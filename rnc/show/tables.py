@@ -110,12 +110,12 @@ def beside_paper(scales: dict[str, Records]) -> pd.DataFrame:
 
 
 def accuracies(found: Records) -> pd.DataFrame:
-    """Of each method, a row, on training and test points, clean and attacked: mean over seeds, and
-    the standard deviation where there are several."""
+    """Of each method, a row, in percent on training and test points, clean and attacked: mean over
+    seeds, and the standard deviation where there are several."""
 
     def spread(values: list[float]) -> str:
-        deviation = f" ± {statistics.stdev(values):.1%}" if values[1:] else ""
-        return f"{statistics.mean(values):.1%}{deviation}"
+        deviation = f" ± {100 * statistics.stdev(values):.1f}" if values[1:] else ""
+        return f"{100 * statistics.mean(values):.1f}{deviation}"
 
     columns = {
         "train, clean": lambda record: record.end("clean", "accuracy"),
@@ -125,7 +125,9 @@ def accuracies(found: Records) -> pd.DataFrame:
     }
     return pd.DataFrame(
         {
-            name: {title: spread([value(r) for r in seeds]) for title, seeds in found.items()}
+            f"{name} (%)": {
+                title: spread([value(r) for r in seeds]) for title, seeds in found.items()
+            }
             for name, value in columns.items()
         }
     )
