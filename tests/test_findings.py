@@ -1,11 +1,13 @@
 """Sentences say what the records hold; each can be said both ways, and prose says none."""
 
 import copy
+import itertools
 import re
 import string
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_claims import BREAKS, GONE, GOOD, by_title, put, record, seed_of_all
 
@@ -26,6 +28,7 @@ from rnc.study.findings import (
     under_stronger,
 )
 from rnc.study.findings.beyond import value_at_loss
+from rnc.study.findings.series import parted_by_luck
 from rnc.study.records import by_scale
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -499,9 +502,9 @@ def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(reco
     said = say(records, "leap_over_radii")
     assert "Their means are 0.10–0.20 rad from the vertex, where scatter gives 0.30" in said
     assert "and 0.80–1.5 times as long." in said
-    assert said.endswith("at the vertices, as C4 asks: 8/255.")
+    assert said.endswith("at the vertices: 8/255.")
     put(records["ST"][0], ("sweep", "changed", "pgd", "length"), [None, 0.6, 1.5])
-    assert say(records, "leap_over_radii").endswith("as C4 asks: nowhere.")
+    assert say(records, "leap_over_radii").endswith("at the vertices: nowhere.")
 
 
 def test_in_short_counts_the_tests_that_are_missed_beside_the_one_it_names(records):
@@ -528,13 +531,27 @@ def test_a_drift_counts_tests_verdicts_and_what_luck_gives():
     said = drift(series, "images of each class")
     tests = sum(len(v.claim.conditions) for v in judge(series[25]))
     assert said.startswith(f"From 25 to 100 images of each class, {tests} values are compared.")
-    assert f"luck, {tests / 6:.1f} would rise at every step" in said
+    assert f"luck, {2 / 6:.1f} would rise at every step" in said  # the others are equal
     assert "1 go towards failing at every step: 1 of C1." in said
     assert "1 go away from failing at every step: 1 of C5." in said
     assert "Verdicts change: C1 (holds → holds → partly)" in said
     del series[50]["AT"]  # what was not measured everywhere is not compared
     fewer = sum(len(v.claim.conditions) for v in judge(series[50]) if v.verdict != "not measured")
     assert f" {fewer} values are compared" in drift(series, "images of each class")
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [([1, 2, 3], [4, 5, 6]), ([1, 1, 2], [3, 3]), ([1, 1, 1], [1, 1, 1]), ([2], [1, 2, 2, 5])],
+)
+def test_luck_is_counted_over_all_divisions_of_the_values(a, b):
+    both, parted, count = a + b, 0, 0
+    for chosen in itertools.combinations(range(len(both)), len(a)):
+        one = [both[i] for i in chosen]
+        other = [both[i] for i in range(len(both)) if i not in chosen]
+        parted += min(one) > max(other) or max(one) < min(other)
+        count += 1
+    assert parted_by_luck(np.array(a), np.array(b)) == parted / count
 
 
 def test_two_samples_are_compared_by_the_order_of_their_seeds():
@@ -548,7 +565,7 @@ def test_two_samples_are_compared_by_the_order_of_their_seeds():
     said = draws(one, other)
     assert said.startswith(f"{tests} values of tests are compared. In 1 the seeds of one sample")
     assert "all lie beyond those of the other: 1 of C1." in said
-    assert f"luck would part about {2 * tests / 20:.1f}" in said  # 20 orders of 3 and 3 seeds
+    assert f"luck would part about {4 / 20:.1f}" in said  # 2 of 20 orders, of what is not equal
     assert "Verdicts change: C1 (holds → partly), C2" in said
     assert "In 0 the seeds" in draws(one, one)
     assert "No verdict changes." in draws(one, one)

@@ -233,7 +233,7 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
     return "all" if (gathered == moved).all() else "some", {
         "means": "Their means are {} rad from the vertex, where scatter gives {}, and {} times as "
         "long. ".format(*of_moved)
-        + f"By angle and length too they are at the vertices, as C4 asks: {leaps or 'nowhere'}.",
+        + f"By angle and mean length too they are at the vertices: {leaps or 'nowhere'}.",
         "first": f"{radii[moved][0]:g}",
         "last": f"{radii[moved][-1]:g}",
         "count": str(moved.sum()),

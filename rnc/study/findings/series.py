@@ -52,7 +52,9 @@ def drift(series: Series, unit: str) -> Text:
     if len(series) < 2 or not (claims := judged_series(series)):
         return Text(NOTHING)
     found = [(v[0].claim, *test) for v in claims for test in drifts(v)]
-    luck = len(found) / math.factorial(len(series))
+    rows = (row for v in claims for row in np.array([one.values.mean(1) for one in v]).T)
+    # equal values rise in no order
+    luck = sum(len(set(row)) == len(row) for row in rows) / math.factorial(len(series))
     first, *_, last = series
     lines = [
         f"From {first:g} to {last:g} {unit}, {len(found)} values are compared. If their order "
@@ -75,10 +77,17 @@ def drift(series: Series, unit: str) -> Text:
     return Text(" ".join(lines))
 
 
+def parted_by_luck(a: np.ndarray, b: np.ndarray) -> float:
+    """The share of divisions of all values into as many as in a and in b in which one part lies
+    beyond the other: 2 of (n + m choose n) where no values are equal."""
+    both, (n, m) = np.sort(np.concatenate([a, b])), (len(a), len(b))
+    ways = sum(both[least - 1] < both[least] for least in (n, m))  # equal ones cannot be parted
+    return int(ways) / math.comb(n + m, n)
+
+
 def draws(one: Records, other: Records) -> Text:
     """Which tests of the claims are further apart between two samples of images than seeds are in
-    either, and how many would be by luck: if networks of both were of one kind, each order of
-    their values were as likely, and in 2 of (n + m choose n) orders the samples stand apart."""
+    either, and how many would be by luck; see `parted_by_luck`."""
     claims = judged_series({0: one, 1: other})
     if not claims:
         return Text(NOTHING)
@@ -86,7 +95,7 @@ def draws(one: Records, other: Records) -> Text:
     for first, second in claims:
         for a, b in zip(first.values, second.values, strict=True):
             apart[first.claim.id] += bool(a.min() > b.max() or a.max() < b.min())
-            luck += 2 / math.comb(len(a) + len(b), len(a))
+            luck += parted_by_luck(a, b)
             total += 1
     named = ", ".join(f"{count} of {id}" for id, count in apart.items() if count)
     order = (
@@ -95,8 +104,9 @@ def draws(one: Records, other: Records) -> Text:
         f"difference, luck would part about {luck:.1f}; values are of the same networks, so such "
         "counts spread more than those of independent ones. "
     )
+    alone = all(verdict.values.shape[1] == 1 for pair in claims for verdict in pair)
     # of one seed each all are apart
-    return Text(order * (luck < total) + moved(*zip(*claims, strict=True)))
+    return Text(order * (not alone) + moved(*zip(*claims, strict=True)))
 
 
 WEIGHED = {  # name to readers, and the way in which it is further from collapse
