@@ -161,7 +161,8 @@ def on_calibration(measured: dict) -> Text:
         way = "under" if np.mean(sure) < np.mean(right) else "over"
         parts.append(
             f"{title} is right on {span(right, '.1%')} and {span(sure, '.0%')} sure "
-            f"({way}confident in the mean), an expected calibration error of {span(errors[name])}"
+            f"({way}confident in the mean over seeds), an expected "
+            f"calibration error of {span(errors[name])}"
         )
     better = [a < b for a, b in zip(errors["mixup"], errors["st"], strict=True)]
     words = (

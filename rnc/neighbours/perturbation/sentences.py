@@ -31,12 +31,14 @@ def on_pull(measured: dict) -> Text:
     falls = bool((changes[enough] <= 0).all())
     below = (changes[~enough] <= 0).mean() if (~enough).any() else None
     own = [found["shapes"][0] for found in measured["pull"]]
-    weak, strong = ([shape["minimiser"][at] + 1 for shape in own] for at in (0, -1))
+    # the weakest of these pulls that was tried, and the strongest
+    first = int(np.argmax(np.array(own[0]["beta"]) >= max(shape["enough"] for shape in own)))
+    weak, strong = ([shape["minimiser"][at] + 1 for shape in own] for at in (first, -1))
     said = "R of every minimiser is lower" if falls else "R of some minimisers is not lower"
     text = (
-        f"At pulls of at least 1/(2w) − u {said} than that of the given features: "
-        f"{span(weak, '.2f')} times at β = {own[0]['beta'][0]:g}, {span(strong, '.4f')} times at "
-        f"β = {own[0]['beta'][-1]:g}."
+        f"At pulls of at least 1/(2w) − u {said} than that of the given features, "
+        f"in the first of the shapes {span(weak, '.2f')} times at β = {own[0]['beta'][first]:g} "
+        f"and {span(strong, '.4f')} times at β = {own[0]['beta'][-1]:g}."
     )
     if below is not None:
         text += f" At weaker pulls it is lower in {below:.0%} of the cases."

@@ -424,7 +424,7 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     less="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
         layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the
-        first layer keeps no more, within five points, than what was not learnt.""",
+        first layer keeps no more, within five points, than the better of what was not learnt.""",
     more="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
         layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the

@@ -484,9 +484,10 @@ def trades_converges(seeds: list[Seed]) -> Outcome:
     AT,
     TRADES,
     TRADES_FROZEN,
-    told="""Tests of collapse that AT meets at every seed and TRADES does not at any: as published
-        {own}; with BatchNorm frozen {frozen}.""",
-    none="""There is no test of collapse that AT meets at every seed.""",
+    told="""Of the tests of collapse on clean and on attacked points AT meets at every seed, and
+        TRADES at none: as published {own}; with BatchNorm frozen {frozen}.""",
+    none="""There is no test of collapse on clean or attacked points that AT meets at every
+        seed.""",
 )
 def tests_that_set_trades_apart(seeds: list[Seed]) -> Outcome:
     def met(method: Method, points: str) -> np.ndarray:
