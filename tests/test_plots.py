@@ -88,6 +88,8 @@ def test_a_network_that_learns_nothing_sets_no_axis_of_collapse_against_the_loss
         assert np.log(10) < left < 2.6
         assert right < 0.5
         assert axis.get_ylim()[1] < 1
+    for axis in plots.against_loss({"AT (frozen BN)": [idle]}).axes:
+        assert axis.xaxis_inverted()
 
 
 def test_attacks_on_a_layer_stand_beside_those_on_the_output():

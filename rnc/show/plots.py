@@ -421,6 +421,7 @@ def against_loss(records: Records) -> Figure:
                 ]
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.invert_xaxis()
         if learnt:
             losses, values = np.array(learnt).T
             axis.set_xlim(1.1 * guessing, losses.min() / 1.5)

@@ -31,14 +31,18 @@ def judged_series(series: Series) -> list[list[Verdict]]:
     return [list(v) for v in judged if all(one.verdict != OPEN for one in v)]
 
 
+def means(verdicts: list[Verdict]) -> np.ndarray:
+    """Of each test of a claim, a row, its value at each verdict, mean over seeds."""
+    return np.array([verdict.values.mean(1) for verdict in verdicts]).T
+
+
 def drifts(verdicts: list[Verdict]) -> list[tuple[Condition, int]]:
     """For each test of a claim, whether its value, mean over seeds, goes towards failing at every
     step of the series (1), away from it (-1), or neither (0)."""
     towards = {"<=": 1, ">=": -1}
-    means = np.array([verdict.values.mean(1) for verdict in verdicts])
     return [
-        (condition, towards[condition.relation] * one_way(column))
-        for condition, column in zip(verdicts[0].claim.conditions, means.T, strict=True)
+        (condition, towards[condition.relation] * one_way(row))
+        for condition, row in zip(verdicts[0].claim.conditions, means(verdicts), strict=True)
     ]
 
 
@@ -52,7 +56,7 @@ def drift(series: Series, unit: str) -> Text:
     if len(series) < 2 or not (claims := judged_series(series)):
         return Text(NOTHING)
     found = [(v[0].claim, *test) for v in claims for test in drifts(v)]
-    rows = (row for v in claims for row in np.array([one.values.mean(1) for one in v]).T)
+    rows = (row for v in claims for row in means(v))
     # equal values rise in no order
     luck = sum(len(set(row)) == len(row) for row in rows) / math.factorial(len(series))
     first, *_, last = series
