@@ -555,7 +555,7 @@ def test_sentences_of_the_other_outcomes(measured):
     assert "worse calibrated" in sentences.on_calibration(measured)
     measured["mixup"], measured["st"] = measured["st"], measured["mixup"]
     assert "leaps to vertices more exactly" in sentences.on_attack(measured)
-    assert "keeps points from a vertex too" in sentences.on_squared_attack(measured)
+    assert "not less than half as many at every seed" in sentences.on_squared_attack(measured)
     measured["st"][0] = measured["mixup"][0]
     assert "depends on seed and attack" in sentences.on_attack(measured)
 

@@ -623,8 +623,8 @@ def test_sentences_follow_the_values(measured):
     assert sentences.on_purification(measured).endswith("at some seeds by mean of 3 × 3.")
     for claim in ("G4", "G6", "G9", "G2", "G8"):
         change(measured, claim)
-    assert "this is none at every seed" in sentences.on_posteriors(measured)
-    assert "does not carry over" in sentences.on_transfer(measured)
+    assert "this is one at some seeds only" in sentences.on_posteriors(measured)
+    assert "the attack carries over at some seeds." in sentences.on_transfer(measured)
     assert "prevents it at some seeds" in sentences.on_edits(measured, TINY)
     assert "PCA− harms reconstructions" in sentences.on_reconstruction(measured)
     for of in measured["radii"][0]["sets"]["pca_minus"]:

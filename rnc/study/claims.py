@@ -175,11 +175,11 @@ class Verdict:
 
     def meets(self, number: int, factor: float = 1.0) -> bool:
         """Whether a condition holds at every seed, whether the claim applies or not."""
-        return self.all_met(factor)[number]
+        return all(self.met_at(number, factor=factor))
 
-    def all_met(self, factor: float = 1.0) -> list[bool]:
-        """The same of each condition."""
-        return self._met(factor).all(1).tolist()
+    def met_at(self, *numbers: int, factor: float = 1.0) -> list[bool]:
+        """For each seed, whether some conditions hold there, or all where none are named."""
+        return self._met(factor)[list(numbers) or slice(None)].all(0).tolist()
 
     def _met(self, factor: float = 1.0) -> np.ndarray:
         met = []

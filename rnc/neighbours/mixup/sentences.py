@@ -117,7 +117,7 @@ def on_squared_attack(measured: dict) -> Text:
     if max(found) < min(other) / 2:
         words = "it saw mixes too, so that mixing alone does not keep points from a vertex"
     else:
-        words = "the squared error keeps points from a vertex too"
+        words = "not less than half as many at every seed"
     return Text(
         f"With the squared error {span(found, '.0%')} of the points are between two wrong classes "
         f"under the margin loss, against {span(other, '.0%')} with the cross-entropy: {words}. "

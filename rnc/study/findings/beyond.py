@@ -13,6 +13,7 @@ from rnc.study.findings.finding import (
     end_values,
     finding,
     geometry_values,
+    share_of,
     span,
     spreads,
     verdict_of,
@@ -33,15 +34,16 @@ from rnc.study.settings import named_seeds
         {output} of the points; attacked itself, {adaptive}, about as little as the last layer
         ({late}).""",
     kept="""Attacked at the network's output, the NCC classifier of the first layer of ST keeps
-        {output} of the points; attacked itself, still {adaptive}. In the last layer it keeps
+        {output} of the points; attacked itself, {adaptive}. In the last layer it keeps
         {late}.""",
 )
 def early_layers_attacked(seeds: list[Seed]) -> Outcome:
     output = np.array([seed[ST.title].layer_curve("pgd", "ncc_accuracy")[0] for seed in seeds])
     ends = [seed[ST.title]["stronger"]["layers"]["ncc_accuracy"] for seed in seeds]
     first, last = np.array([[curve[0], curve[-1]] for curve in ends]).T
-    outcome = "kept" if first.min() >= 0.5 else "lost" if (first > last + 0.05).all() else "gone"
-    return outcome, {
+    little, more = first < 0.5, first > last + 0.05
+    gone = "gone" if (little & ~more).all() else "kept"
+    return "lost" if (little & more).all() else gone, {
         "output": span(output, ".0%"),
         "adaptive": span(first, ".0%"),
         "late": span(last, ".0%"),
@@ -89,8 +91,9 @@ def at_collapses_under_stronger(seeds: list[Seed]) -> Outcome:
     same="""Each attacked itself, the network of AT is right on {network} of the training points
         and its NCC classifier on {ncc}; on test points on {test} and {test_ncc}.""",
     less="""Each attacked itself, the network of AT is right on {network} of the training points
-        and its NCC classifier on {ncc}; on test points on {test} and {test_ncc}: not the same
-        within five points.""",
+        and its NCC classifier on {ncc}; on test points on {test} and {test_ncc}. Both times within
+        five points, and nearer to each other than the network is to guessing, they are at
+        {seeds}.""",
 )
 def ncc_withstands(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C10a")
@@ -100,7 +103,8 @@ def ncc_withstands(seeds: list[Seed]) -> Outcome:
         "test": ("test", "network"),
         "test_ncc": ("test", "ncc"),
     }
-    return "same" if all(verdict.all_met()) else "less", {
+    same = verdict.met_at()
+    return "same" if all(same) else "less", {"seeds": share_of(same)} | {
         name: span((seed[AT.title].attacked(*of) for seed in seeds), ".0%")
         for name, of in shown.items()
     }
@@ -109,12 +113,15 @@ def ncc_withstands(seeds: list[Seed]) -> Outcome:
 @finding(
     ST,
     more="""Of targeted attacks on ST {before} arrive, and {after} with the longer ones.""",
-    same="""Of targeted attacks on ST {before} arrive, and no more with the longer ones.""",
+    same="""Of targeted attacks on ST {before} arrive, and {after} with the longer ones: more at
+        {seeds}.""",
 )
 def longer_targets(seeds: list[Seed]) -> Outcome:
     before = np.array([seed[ST.title].targeted_success for seed in seeds])
     ends = [seed[ST.title]["stronger"]["leaping"]["targeted_success"] for seed in seeds]
-    return "more" if (np.array(ends) > before).all() else "same", {
+    more = np.array(ends) > before
+    return "more" if more.all() else "same", {
+        "seeds": share_of(more),
         "before": span(before, ".0%"),
         "after": span(ends, ".0%"),
     }
@@ -208,9 +215,10 @@ def autoattack_finds(seeds: list[Seed]) -> Outcome:
         ({first}/255 to {last}/255) the changed points gather: NC1/(K−1) of their groups is
         {nc1}, where scatter gives {null}. {means}""",
     some="""Of the {count} radii at which a tenth of the points or more change their label the
-        changed points gather at {gathered}: NC1/(K−1) of their groups is {nc1}, where scatter
-        gives {null}. {means}""",
-    none="""At no radius do a tenth of the points change their label and gather at its vertex.""",
+        changed points gather at {gathered}, at every seed: NC1/(K−1) of their groups over all is
+        {nc1}, where scatter gives {null}. {means}""",
+    none="""At no radius do a tenth of the points change their label and gather at its vertex at
+        every seed.""",
 )
 def leap_over_radii(seeds: list[Seed]) -> Outcome:
     def curve(group: str, name: str) -> np.ndarray:
@@ -325,9 +333,8 @@ def _at_equal_loss(seeds: list[Seed], method: Method, beside: Method) -> Outcome
     idle="""The fourth of the four, AT with BatchNorm frozen, learns nothing: after {epochs} epochs
         its loss is {loss} of that of guessing, and it is right on {accuracy} of its attacked
         points.""",
-    learns="""The fourth of the four, AT with BatchNorm frozen, learns: after {epochs} epochs its
-        loss is {loss} of that of guessing, and it is right on {accuracy} of its attacked
-        points.""",
+    learns="""The fourth of the four is AT with BatchNorm frozen: after {epochs} epochs its loss
+        is {loss} of that of guessing, and it is right on {accuracy} of its attacked points.""",
 )
 def at_frozen_learns(seeds: list[Seed]) -> Outcome:
     records = [seed[AT_FROZEN.title] for seed in seeds]
@@ -394,7 +401,8 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
         at {after}, and on attacked test points at {test}.""",
     together="""Accuracy on attacked test points is best after {epoch} epochs, {best}, and {end} at
         the end, when NC1 on attacked training points is {after} and on attacked test points
-        {test}: at this length of training collapse does not go on where robustness has ended.""",
+        {test}: after robustness has ended, NC1 on attacked training points goes on to less than
+        half at {seeds}.""",
 )
 def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     records = [seed[AT.title] for seed in seeds]
@@ -405,7 +413,9 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     after = np.array([curve[-1] for curve in nc1])
     on_test = [record.test_curve("test_pgd", "nc1") for record in records]
     lasts = all(curve[-1] == curve.max() for curve in robust)
-    return "best_last" if lasts else "apart" if (after < before / 2).all() else "together", {
+    halved = after < before / 2
+    return "best_last" if lasts else "apart" if halved.all() else "together", {
+        "seeds": share_of(halved),
         "epoch": span([r.epochs[at] for r, at in zip(records, best, strict=True)], ".0f"),
         "best": span([curve.max() for curve in robust], ".0%"),
         "end": span([curve[-1] for curve in robust], ".0%"),
@@ -429,6 +439,10 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
         layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the
         first layer has learnt something that resists.""",
+    mixed="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
+        {first} of the points ({clean} without an attack), that of the last {last}; in the same
+        layer before training it keeps {untrained}, on the pixels themselves {pixels}. More than
+        what was not learnt, by five points, is kept at {seeds}.""",
 )
 def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
     found = [seed[ST.title]["early"] for seed in seeds]
@@ -437,8 +451,10 @@ def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
         name: np.array([early[name][at] for early in found])
         for name in ("first", "last", "untrained", "pixels")
     }
-    more = (kept["first"] > np.maximum(kept["untrained"], kept["pixels"]) + 0.05).all()
-    return "more" if more else "less", {
+    more = kept["first"] > np.maximum(kept["untrained"], kept["pixels"]) + 0.05
+    some = "mixed" if more.any() else "less"
+    return "more" if more.all() else some, {
         "radius": f"{found[0]['radii'][at]:g}",
         "clean": span([early["clean"]["first"] for early in found], ".0%"),
+        "seeds": share_of(more),
     } | {name: span(values, ".0%") for name, values in kept.items()}

@@ -124,6 +124,12 @@ def _number(value: float, form: str) -> str:
     return f"{value:{form or ('#.2g' if abs(value) < 100 else ',.0f')}}".rstrip(".")
 
 
+def share_of(seeds: Iterable[bool]) -> str:
+    """At how many of the seeds something is so."""
+    so = list(seeds)
+    return f"{sum(map(bool, so))} of {len(so)} seed{'s' * (len(so) > 1)}"
+
+
 def end_values(seeds: list[Seed], method: Method, points: str, measure: str) -> np.ndarray:
     return np.array([seed[method.title].end(points, measure) for seed in seeds])
 

@@ -14,6 +14,7 @@ from rnc.study.findings.finding import (
     Outcome,
     end_values,
     finding,
+    share_of,
     span,
     spreads,
     tests_met,
@@ -30,10 +31,11 @@ from rnc.study.record import mean
     defeated="""The network fits {clean} of its training points, and {noisy} of them with noise.
         PGD of the same size leaves {attacked}, and makes the loss {times} times as large.""",
     weakened="""The network fits {clean} of its training points, and {noisy} of them with noise.
-        PGD of the same size leaves {attacked}: it takes more than noise does, and not nearly
-        all.""",
+        PGD of the same size leaves {attacked}: it takes more than noise does, and nine tenths
+        of the points at {most}.""",
     unharmed="""The network fits {clean} of its training points, {noisy} of them with noise and
-        {attacked} under PGD: an attack of this size does no more than noise.""",
+        {attacked} under PGD: an attack of this size takes more than noise does at
+        {more}.""",
 )
 def st_fits(seeds: list[Seed]) -> Outcome:
     clean, noisy, attacked = (
@@ -41,14 +43,14 @@ def st_fits(seeds: list[Seed]) -> Outcome:
     )
     times = end_values(seeds, ST, "pgd", "loss") / end_values(seeds, ST, "clean", "loss")
     left = attacked.max() / clean.min()
-    outcome = (
-        "defeated" if left <= 0.1 else "weakened" if attacked.max() < noisy.min() else "unharmed"
-    )
+    outcome = "defeated" if left <= 0.1 else "weakened" if (attacked < noisy).all() else "unharmed"
     return outcome, {
         "clean": span(clean, ".0%"),
         "noisy": span(noisy, ".0%"),
         "attacked": span(attacked, ".0%"),
         "times": span(times, ",.0f"),
+        "most": share_of(attacked <= 0.1 * clean),
+        "more": share_of(attacked < noisy),
     }
 
 
@@ -64,7 +66,7 @@ def st_fits(seeds: list[Seed]) -> Outcome:
 def st_collapses(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C1")
     met = tests_met(verdict)
-    outcome = HOLDS if verdict.verdict == HOLDS else PARTLY if int(met["met"]) else "other"
+    outcome = HOLDS if all(verdict.met_at()) else PARTLY if int(met["met"]) else "other"
     return outcome, met | {"nc1": span(spreads(seeds, ST, "clean"))}
 
 
@@ -73,11 +75,11 @@ def st_collapses(seeds: list[Seed]) -> Outcome:
     intact="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an attack
         of the same size multiplies NC1 by {attack}. So noise is not what disturbs it.""",
     brittle="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an
-        attack of the same size multiplies NC1 by {attack}. Here noise alone disturbs collapse
-        too.""",
+        attack of the same size multiplies NC1 by {attack}. Noise leaves collapse intact at
+        {intact}.""",
     absent="""Noise multiplies NC1 by {noise} and moves the angles of NC2 by {angles}; an attack
-        of the same size multiplies NC1 by {attack}. On clean points collapse is not there to be
-        disturbed, so that C2 does not apply.""",
+        of the same size multiplies NC1 by {attack}. On clean points collapse is there to be
+        disturbed at {there}; where it is not, C2 does not apply.""",
 )
 def noise_is_harmless(seeds: list[Seed]) -> Outcome:
     clean = end_values(seeds, ST, "clean", "nc1")
@@ -85,8 +87,11 @@ def noise_is_harmless(seeds: list[Seed]) -> Outcome:
     angles = abs(
         end_values(seeds, ST, "gauss", "nc2_angles") - end_values(seeds, ST, "clean", "nc2_angles")
     )
-    intact = "intact" if noise.max() <= 2 and angles.max() <= 0.05 else "brittle"
-    return intact if verdict_of(seeds, "C2").applicable.any() else "absent", {
+    intact, there = (noise <= 2) & (angles <= 0.05), verdict_of(seeds, "C2").applicable
+    outcome = "intact" if intact.all() else "brittle"
+    return outcome if there.all() else "absent", {
+        "intact": share_of(intact),
+        "there": share_of(there),
         "noise": span(noise),
         "angles": span(angles, ".1g"),
         "attack": span(attack),
@@ -100,7 +105,7 @@ def noise_is_harmless(seeds: list[Seed]) -> Outcome:
         the variance between classes there, and directions in which the attacked means hardly
         differ weigh most.""",
     agrees="""The attack multiplies NC1 by {nc1}, Tr Σ_W / Tr Σ_B by {traces} and CDNV by
-        {cdnv}: the measures of variability agree.""",
+        {cdnv}: NC1 by more than twice as much as the traces at {seeds}.""",
 )
 def beside_nc1(seeds: list[Seed]) -> Outcome:
     def times(value: Callable[[str], np.ndarray]) -> np.ndarray:
@@ -113,7 +118,9 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
         )
     )
     cdnv = times(lambda points: np.array([s[ST.title].geometry(points, "cdnv") for s in seeds]))
-    return "exaggerates" if (nc1 > 2 * traces).all() else "agrees", {
+    twice = nc1 > 2 * traces
+    return "exaggerates" if twice.all() else "agrees", {
+        "seeds": share_of(twice),
         "nc1": span(nc1),
         "traces": span(traces),
         "cdnv": span(cdnv),
@@ -132,36 +139,41 @@ def beside_nc1(seeds: list[Seed]) -> Outcome:
         {null}, and it is {nc1}.""",
     near="""{share} of the points get another label. The means of their groups are {angle} rad
         from the clean means (scatter: {null_angle}) and {length} times as long, and NC1/(K−1)
-        within these groups is {nc1}, where scatter gives {null}: all tests of a leap are met, but
-        not what C4 takes for granted ({premises}).""",
+        within these groups is {nc1}, where scatter gives {null}: all tests of a leap are met, and
+        what C4 takes for granted is so at {there} (not met: {premises}).""",
     cluster="""{share} of the points get another label. The means of their groups are {angle}
         rad from the clean means (scatter: {null_angle}) and {length} times as long, and
-        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: they gather, but not
-        all tests of a leap are met.""",
+        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: they gather, and all
+        tests of a leap are met at {met}.""",
     diffuse="""{share} of the points get another label. The means of their groups are {angle}
         rad from the clean means (scatter: {null_angle}) and {length} times as long, and
-        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: not within our
-        bounds of a leap.""",
-    none="""Too few points get another label ({share}) to say where they go.""",
+        NC1/(K−1) within these groups is {nc1}, where scatter gives {null}: they gather,
+        by our bounds, at {gathered}.""",
+    none="""{share} of the points get another label: enough, a tenth, to say where they go at
+        {enough}.""",
 )
 def points_leap(seeds: list[Seed]) -> Outcome:
     def means(group: str, name: str) -> np.ndarray:
         return np.array([mean(seed[ST.title].changed(group, name)) for seed in seeds])
 
     share = means("pgd", "share")
+    shares = {"share": span(share, ".0%"), "enough": share_of(share >= 0.1)}
     if share.min() < 0.1:
-        return "none", {"share": span(share, ".0%")}
+        return "none", shares
     verdict = verdict_of(seeds, "C4")
-    met = verdict.all_met()
-    outcome = "near" if all(met) else "cluster" if met[2] and met[3] else "diffuse"
-    return "leap" if verdict.verdict == HOLDS else outcome, {
-        "share": span(share, ".0%"),
+    met, gathered = verdict.met_at(), verdict.met_at(2, 3)
+    outcome = "near" if all(met) else "cluster" if all(gathered) else "diffuse"
+    holds = verdict.verdict == HOLDS and verdict.applicable.all()
+    return "leap" if holds else outcome, shares | {
         "angle": span(means("pgd", "angle")),
         "null_angle": span(means("scatter_in_span", "angle")),
         "length": span(means("pgd", "length")),
         "nc1": span(means("pgd", "nc1")),
         "null": span(means("scatter_in_span", "nc1")),
         "premises": "; ".join(verdict.failing_premises()),
+        "there": share_of(verdict.applicable),
+        "met": share_of(met),
+        "gathered": share_of(gathered),
     }
 
 
@@ -170,8 +182,8 @@ def points_leap(seeds: list[Seed]) -> Outcome:
     spread="""Means by *predicted* label are {predicted} times as long as the clean ones, means
         by *true* label {true} times, as where each class is spread over several vertices.""",
     kept="""Means by *predicted* label are {predicted} times as long as the clean ones, means by
-        *true* label {true} times: the attack does not spread the classes over other
-        vertices.""",
+        *true* label {true} times: less than three quarters of that, as where each class is spread
+        over several vertices, at {seeds}.""",
 )
 def means_by_label(seeds: list[Seed]) -> Outcome:
     def length(name: str) -> np.ndarray:
@@ -181,7 +193,9 @@ def means_by_label(seeds: list[Seed]) -> Outcome:
         )
 
     predicted, true = length("predicted_norms"), length("perturbed_norms")
-    return "spread" if true.max() < 0.75 * predicted.min() else "kept", {
+    spread = true < 0.75 * predicted
+    return "spread" if spread.all() else "kept", {
+        "seeds": share_of(spread),
         "predicted": span(predicted),
         "true": span(true),
     }
@@ -191,12 +205,13 @@ def means_by_label(seeds: list[Seed]) -> Outcome:
     ST,
     uneven="""Predicted labels are uneven: {away} of the points would have to move for equal
         counts, where uniform draws need {null} at most (99 of 100).""",
-    even="""Predicted labels are about even: {away} of the points would have to move for equal
-        counts, and uniform draws need up to {null}.""",
+    even="""Predicted labels are far from even, by C6, at {seeds}: {away} of the points would have
+        to move for equal counts, and uniform draws need up to {null}.""",
 )
 def some_classes_are_preferred(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C6")
     return "uneven" if verdict.meets(0) else "even", {
+        "seeds": share_of(verdict.met_at()),
         "away": span(verdict.values[0], ".0%"),
         "null": span(verdict.nulls[0], ".0%"),
     }
@@ -208,24 +223,26 @@ def some_classes_are_preferred(seeds: list[Seed]) -> Outcome:
         from the target's vertex (scatter: {null}), {more} rad further off than where points leap
         as they like.""",
     near="""{share} of the targeted attacks arrive. The means of those that do are {angle} rad from
-        the target's vertex (scatter: {null}), no further off than where points leap as they
-        like.""",
-    few="""Only {share} of the targeted attacks arrive, too few to say where they stand.""",
+        the target's vertex (scatter: {null}), further off than where points leap as they like at
+        {seeds}.""",
+    few="""{share} of the targeted attacks arrive: enough, a tenth, to say where they stand at
+        {enough}.""",
 )
 def targets(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
     share = np.array([float(r.changed("targeted", "share")) for r in records])
+    shares = {"share": span(share, ".0%"), "enough": share_of(share >= 0.1)}
     if share.min() < 0.1:
-        return "few", {"share": span(share, ".0%")}
+        return "few", shares
     angle, leap, null = (
         np.array([mean(r.changed(group, "angle")) for r in records])
         for group in ("targeted", "pgd", "scatter_in_span")
     )
-    return "arrive" if (angle > leap).all() else "near", {
-        "share": span(share, ".0%"),
+    return "arrive" if (angle > leap).all() else "near", shares | {
         "angle": span(angle),
         "null": span(null),
         "more": span(angle - leap),
+        "seeds": share_of(angle > leap),
     }
 
 
@@ -234,8 +251,8 @@ def targets(seeds: list[Seed]) -> Outcome:
     falls="""Up to radius {radius}/255 accuracy falls from {first} to {last}. NC1 is there {times}
         times what it is without an attack, and {half} times at {at}/255{peak}.""",
     stays="""Up to radius {radius}/255 accuracy goes from {first} to {last}, and NC1 is there
-        {times} times what it is without an attack{peak}: no attack of these sizes defeats the
-        network.""",
+        {times} times what it is without an attack{peak}: attacks of these sizes take half of the
+        points at {seeds}.""",
 )
 def over_radii(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
@@ -243,7 +260,9 @@ def over_radii(seeds: list[Seed]) -> Outcome:
     radii = records[0].radii
     middle, most = len(radii) // 2, nc1.mean(0).argmax()
     largest = f"; it is largest at {radii[most]:g}/255, {span(nc1[:, most] / nc1[:, 0])} times"
-    return "falls" if (accuracy[:, -1] < 0.5 * accuracy[:, 0]).all() else "stays", {
+    halved = accuracy[:, -1] < 0.5 * accuracy[:, 0]
+    return "falls" if halved.all() else "stays", {
+        "seeds": share_of(halved),
         "radius": f"{radii[-1]:g}",
         "first": span(accuracy[:, 0], ".0%"),
         "last": span(accuracy[:, -1], ".0%"),
@@ -262,14 +281,15 @@ def over_radii(seeds: list[Seed]) -> Outcome:
     AT,
     fits="""AT fits {at} of the attacked points, ST {st}. On test points AT is right on {test} (ST
         on {plain}), and on {robust} under attack.""",
-    short="""AT fits {at} of the attacked points, ST {st}: it has not come to the end of its
-        training. On test points AT is right on {test} (ST on {plain}), and on {robust} under
-        attack.""",
+    short="""AT fits {at} of the attacked points, ST {st}. It fits 99 of 100, as at the end of its
+        training, at {seeds}. On test points AT is right on {test} (ST on {plain}), and on
+        {robust} under attack.""",
 )
 def at_fits(seeds: list[Seed]) -> Outcome:
     at, st = (end_values(seeds, method, "pgd", "accuracy") for method in (AT, ST))
     test, robust = (np.array([s[AT.title].test(p) for s in seeds]) for p in ("clean", "pgd"))
     return "fits" if at.min() >= 0.99 else "short", {
+        "seeds": share_of(at >= 0.99),
         "at": span(at, ".0%"),
         "st": span(st, ".0%"),
         "test": span(test, ".0%"),
@@ -287,7 +307,7 @@ def at_fits(seeds: list[Seed]) -> Outcome:
 )
 def at_collapses(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C7")
-    return HOLDS if verdict.verdict == HOLDS else "other", tests_met(verdict) | {
+    return HOLDS if all(verdict.met_at()) else "other", tests_met(verdict) | {
         "bound": f"{verdict.claim.conditions[0].bound:g}",
         "clean": span(spreads(seeds, AT, "clean"), ".3g"),
         "attacked": span(spreads(seeds, AT, "pgd"), ".3g"),
@@ -301,8 +321,8 @@ def at_collapses(seeds: list[Seed]) -> Outcome:
     near="""Clean and attacked means of a class are {angle} rad apart, where unrelated
         directions are 1.57 apart. They lie close together, but{of} something that C8 takes for
         granted is not so; not met: {premises}.""",
-    apart="""Clean and attacked means of a class are {angle} rad apart: the two do not
-        agree.""",
+    apart="""Clean and attacked means of a class are {angle} rad apart: the two agree, by C8, at
+        {agree}.""",
 )
 def simplices_agree(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C8")
@@ -311,7 +331,8 @@ def simplices_agree(seeds: list[Seed]) -> Outcome:
     near = "one" if applicable.all() else "near"
     return near if verdict.meets(0) else "apart", {
         "angle": span(angle),
-        "of": f" at {(~applicable).sum()} of {applicable.size} seeds" * bool(applicable.any()),
+        "of": f" at {share_of(~applicable)}",
+        "agree": share_of(verdict.met_at()),
         "premises": ", ".join(verdict.failing_premises()),
     }
 
@@ -389,8 +410,8 @@ def at_keeps_variance(seeds: list[Seed]) -> Outcome:
     same="""Under attack the network is right on {network} of the training points and the NCC
         classifier on {ncc}; on test points on {test} and {test_ncc}.""",
     less="""Under attack the network is right on {network} of the training points and the NCC
-        classifier on {ncc}; on test points on {test} and {test_ncc}: not the same within five
-        points.""",
+        classifier on {ncc}; on test points on {test} and {test_ncc}. Both times within five
+        points, and nearer to each other than the network is to guessing, they are at {seeds}.""",
 )
 def ncc_is_robust(seeds: list[Seed]) -> Outcome:
     verdict = verdict_of(seeds, "C10")
@@ -399,7 +420,9 @@ def ncc_is_robust(seeds: list[Seed]) -> Outcome:
         [seed[AT.title].geometry("test_pgd", name) for seed in seeds]
         for name in ("accuracy", "ncc_accuracy")
     )
-    return "same" if all(verdict.all_met()) else "less", {
+    same = verdict.met_at()
+    return "same" if all(same) else "less", {
+        "seeds": share_of(same),
         "network": span(network, ".0%"),
         "ncc": span(ncc, ".0%"),
         "test": span(test, ".0%"),
@@ -549,7 +572,7 @@ def early_layers_beside_pixels(seeds: list[Seed]) -> Outcome:
     layer = np.array([r.layer_curve("pgd", "ncc_accuracy")[0] for r in records])
     untrained = np.array([r.untrained("pgd")[0] for r in records])
     pixels = np.array([r.pixels("pgd") for r in records])
-    more = (layer - np.maximum(untrained, pixels)).min() > 0.05
+    more = (layer > np.maximum(untrained, pixels) + 0.05).any()
     clean = {
         "layer_clean": [r.layer_curve("clean", "ncc_accuracy")[0] for r in records],
         "untrained_clean": [r.untrained("clean")[0] for r in records],
