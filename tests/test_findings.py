@@ -542,9 +542,9 @@ def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(reco
     said = say(records, "leap_over_radii")
     assert "Their means are 0.10–0.20 rad from the vertex, where scatter gives 0.30" in said
     assert "and 0.80–1.5 times as long." in said
-    assert said.endswith("at the vertices: 8/255.")
+    assert said.endswith("at the vertices at the one seed: 8/255.")
     put(records["ST"][0], ("sweep", "changed", "pgd", "length"), [None, 0.6, 1.5])
-    assert say(records, "leap_over_radii").endswith("at the vertices: nowhere.")
+    assert say(records, "leap_over_radii").endswith("at the vertices at the one seed: nowhere.")
 
 
 def test_in_short_counts_the_tests_that_are_missed_beside_the_one_it_names(records):

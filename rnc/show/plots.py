@@ -288,14 +288,17 @@ def leap_or_scatter(records: Records) -> Figure:
 @styled
 def leap_over_radii(records: Records) -> Figure:
     """The panels of `leap_or_scatter` against the radius of the attack, for the points whose label
-    changed there and for as many that scatter in the span of the clean means."""
+    changed there and for as many that scatter in the span of the clean means; where at some seed
+    less than a tenth of the points changed it nothing is drawn."""
     (title, seeds), *_ = records.items()
+    enough = np.array([record.enough_changed for record in seeds]).all(0)
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6))
     for axis, (measure, name) in zip(axes, GROUPED.items(), strict=True):
         for group, kind, label in (("scatter_in_span", "gauss", "scatter"), ("pgd", "pgd", title)):
-            rows = [record.swept_changed(group, measure)[1:] for record in seeds]
+            rows = [record.swept_changed(group, measure) for record in seeds]
+            shown = np.where(enough, rows, math.nan)
             colour = _colour(title) if group == "pgd" else GREY
-            _line(axis, seeds[0].radii[1:], rows, title, kind, colour, label)
+            _line(axis, seeds[0].radii, shown, title, kind, colour, label)
         axis.set_title(name)
         axis.set_xlabel("ε (1/255)")
         if measure == "nc1":

@@ -10,6 +10,8 @@ import numpy as np
 from rnc.study.measurements import MEASUREMENTS
 from rnc.study.settings import Evaluation, Training
 
+ENOUGH = 0.1  # share of the points of whose groups by label something can be said
+
 
 class NotMeasured(KeyError):
     """A record lacks a measurement, such as one that was added after the record was made."""
@@ -125,6 +127,11 @@ class Record:
         if "changed" not in self["sweep"]:
             raise NotMeasured(f"changed points over radii were not kept of {self.training.slug}")
         return numbers(self["sweep"]["changed"][group][measure])
+
+    @property
+    def enough_changed(self) -> np.ndarray:
+        """At which of `radii` so many points changed their label that groups of them tell."""
+        return self.swept_changed("pgd", "share") >= ENOUGH
 
     @property
     def drawing(self) -> dict:

@@ -225,7 +225,7 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
         return np.array([seed[ST.title].swept_changed(group, name) for seed in seeds])
 
     radii = np.array(seeds[0][ST.title].radii)
-    moved = (curve("pgd", "share") >= 0.1).all(0)
+    moved = np.array([seed[ST.title].enough_changed for seed in seeds]).all(0)
     nc1, null = (curve(group, "nc1") for group in ("pgd", "scatter_in_span"))
     # the bounds of C4
     gathered = moved & ((nc1 <= 1) & (nc1 <= 0.5 * null)).all(0)
@@ -240,8 +240,10 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
     of_moved = (span(values[:, moved].ravel()) for values in (angle, scattered, length))
     return "all" if (gathered == moved).all() else "some", {
         "means": "Their means are {} rad from the vertex, where scatter gives {}, and {} times as "
-        "long. ".format(*of_moved)
-        + f"By angle and mean length too they are at the vertices: {leaps or 'nowhere'}.",
+        "long. By angle and mean length too they are at the vertices at every seed: ".format(
+            *of_moved
+        )
+        + f"{leaps or 'nowhere'}.",
         "first": f"{radii[moved][0]:g}",
         "last": f"{radii[moved][-1]:g}",
         "count": str(moved.sum()),

@@ -21,7 +21,7 @@ from rnc.study.findings.finding import (
     verdict_of,
 )
 from rnc.study.methods import AT, ST, TRADES, TRADES_FROZEN, Method
-from rnc.study.record import mean
+from rnc.study.record import ENOUGH, mean
 
 # Standard training ---------------------------------------------------------------------------
 
@@ -157,8 +157,8 @@ def points_leap(seeds: list[Seed]) -> Outcome:
         return np.array([mean(seed[ST.title].changed(group, name)) for seed in seeds])
 
     share = means("pgd", "share")
-    shares = {"share": span(share, ".0%"), "enough": share_of(share >= 0.1)}
-    if share.min() < 0.1:
+    shares = {"share": span(share, ".0%"), "enough": share_of(share >= ENOUGH)}
+    if share.min() < ENOUGH:
         return "none", shares
     verdict = verdict_of(seeds, "C4")
     met, gathered = verdict.met_at(), verdict.met_at(2, 3)
@@ -231,8 +231,8 @@ def some_classes_are_preferred(seeds: list[Seed]) -> Outcome:
 def targets(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
     share = np.array([float(r.changed("targeted", "share")) for r in records])
-    shares = {"share": span(share, ".0%"), "enough": share_of(share >= 0.1)}
-    if share.min() < 0.1:
+    shares = {"share": span(share, ".0%"), "enough": share_of(share >= ENOUGH)}
+    if share.min() < ENOUGH:
         return "few", shares
     angle, leap, null = (
         np.array([mean(r.changed(group, "angle")) for r in records])
