@@ -132,9 +132,11 @@ def pdf() -> None:
         raise UserError("there is no book to print yet; make book makes it")
     _jupyter_book("singlehtml")
     single, place = ROOT / "_build" / "singlehtml", ROOT / "_build" / "book.pdf"
-    _finish(single)
     # its links are those of a page at the top, but Sphinx writes it where the first page is
-    whole = Path(shutil.copy(single / "book" / "intro.html", single / "whole.html"))
+    whole = (single / "book" / "intro.html").replace(single / "whole.html")
+    text = whole.read_text(encoding="utf-8").replace('"../_static/', '"_static/')
+    whole.write_text(text, encoding="utf-8")
+    _finish(single)
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(
@@ -194,7 +196,7 @@ def _finish(html: Path) -> None:
     # After the rendering: jupyter-book would load every script of _static on every page.
     for script in (*(ROOT / "book" / "scripts").glob("*.js"), SOURCE / "book" / "networks.js"):
         shutil.copy(script, html / "_static")
-    glossary = next(html.rglob("notation.html"), html / "book" / "intro.html").read_text("utf-8")
+    glossary = next(html.rglob("notation.html"), html / "whole.html").read_text("utf-8")
     for page in html.rglob("*.html"):
         text = defined(page.read_text(encoding="utf-8"), glossary)
         text = _with_figures(text, page.parent)

@@ -4,6 +4,9 @@ Run by `make check`, which builds the book first.
 """
 
 import functools
+import re
+import subprocess
+import sys
 from urllib.parse import unquote, urldefrag
 
 import pytest
@@ -450,3 +453,14 @@ def test_a_reader_can_go_on_download_and_choose_the_dark(visit):
         if tab.evaluate("document.documentElement.dataset.theme") != theme:
             return
     pytest.fail("the theme did not change")
+
+
+def test_the_book_prints_with_every_picture(browser):
+    built = BOOK.parent
+    # by itself, since this process has a browser already
+    subprocess.run([sys.executable, "-m", "rnc", "pdf"], cwd=built.parent, check=True)
+    assert (built / "book.pdf").read_bytes().startswith(b"%PDF")
+    page = (built / "singlehtml" / "whole.html").read_text(encoding="utf-8")
+    pictures = re.findall(r'<img[^>]*src="([^":]+)"', page)
+    assert len(pictures) > 15
+    assert [src for src in pictures if not (built / "singlehtml" / src).is_file()] == []
