@@ -303,6 +303,13 @@ def test_every_claim_can_fail(measured, claim):
     assert set(judged.values()) == {"holds"}
 
 
+def test_collapsed_classes_have_no_place_in_the_order_under_attack(measured):
+    for of in measured["digits"]["depths"].values():
+        of["attacked"] = [[0.6, 0.2, 0.9]] * 2  # the last is one that should be collapsed
+    (verdict,) = (v for v in NEIGHBOUR.judge(measured, (0, 1)) if v.claim.id == "D10")
+    assert verdict.values[1] == pytest.approx(1)
+
+
 def test_sentences_follow_the_values(measured):
     text = sentences.on_collapse(measured)
     assert "M = 1: 2 of 3 classes are alive at the minimum, where 2 have a root" in text

@@ -269,6 +269,7 @@ OUTCOMES = {
         {
             "less": [("TRADES", (END, "pgd", "nc1", -1), 0.4)],
             "mixed": [("TRADES", (END, "pgd", "nc1", -1), 0.9)],
+            "crosses": [("TRADES", (END, "pgd", "nc1"), [1e-9, 5.0])],
         },
     ),
     "freezing_at_equal_loss": (
@@ -276,6 +277,7 @@ OUTCOMES = {
         {
             "less": [(FROZEN, (END, "pgd", "nc1", -1), 2.0)],
             "mixed": [(FROZEN, (END, "pgd", "nc1", -1), 4.5)],
+            "crosses": [(FROZEN, (END, "pgd", "nc1"), [1e-9, 9.0])],
         },
     ),
     "at_frozen_learns": (
@@ -545,6 +547,14 @@ def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(reco
     assert said.endswith("at the vertices at the one seed: 8/255.")
     put(records["ST"][0], ("sweep", "changed", "pgd", "length"), [None, 0.6, 1.5])
     assert say(records, "leap_over_radii").endswith("at the vertices at the one seed: nowhere.")
+
+
+def test_a_spectrum_as_flat_as_by_chance_is_counted_over_seeds(records):
+    both = {title: [one, other_seed(one)] for title, (one,) in records.items()}
+    assert "than chance" not in say(both, "spans_of_means")
+    put(both["ST"][1], ("geometry", "clean", "effective_rank"), 7.0)
+    said = say(both, "spans_of_means")
+    assert "the clean means of ST at 1 of 2 seeds are no nearer to a simplex than chance." in said
 
 
 def test_in_short_counts_the_tests_that_are_missed_beside_the_one_it_names(records):

@@ -486,6 +486,19 @@ def test_every_claim_can_fail(measured, claim):
     assert set(judged.values()) == {"holds"}
 
 
+def test_mixes_that_are_nearer_to_the_boundary_than_theory_says_are_so_in_part(measured):
+    def judged(differences):
+        for of in measured["mixup"]:
+            of["mixes"]["difference"] = differences
+        return next(v for v in NEIGHBOUR.judge(measured, (0, 1)) if v.claim.id == "M4")
+
+    assert judged([0.0, 0.19, 0.39, 0.59, 0.8]).held().tolist() == [[True, True], [False, False]]
+    beyond = judged([0.0, 0.19, 0.41, 0.59, 0.8])
+    assert beyond.verdict == "does not hold here"
+    assert not beyond.scalable  # both tests ask for a sign
+    assert next(v for v in NEIGHBOUR.judge(measured, (0, 1)) if v.claim.id == "M5").scalable
+
+
 def test_claims_on_networks_that_do_not_fit_are_not_applicable(measured):
     for of in measured["mixup"]:
         of["clean"]["accuracy"] = 0.9

@@ -364,9 +364,9 @@ OTHERWISE = [  # sentence, what it says at first, what changes, what it says the
     ),
     (
         sentences.on_span,
-        "rises on attacked points of ST",
+        "more on attacked points of ST",
         ("digits", ("ST", "pgd", "share", -1), 0.1),
-        "also on attacked",
+        "less on attacked points of ST too",
     ),
     (
         sentences.on_traces,

@@ -130,7 +130,7 @@ def training_curves(
         measures: names in MEASURES; by default all of collapse.
         kinds: names in KINDS.
 
-    Shaded is what the claims call collapsed.
+    Shaded is within the bound of collapse.
     """
     measures, kinds = tuple(measures), tuple(kinds)
     figure, axes = _grid(len(measures))
@@ -710,7 +710,7 @@ def _collapsed(axis: Axes, measure: str, num_classes: int) -> None:
             axis.set_ylim(low, max(high, 1.2 * bound))
             if measure in LEAD:
                 axis.annotate(
-                    "collapsed", (0.01, bound), xycoords=("axes fraction", "data"),
+                    "within the bound", (0.01, bound), xycoords=("axes fraction", "data"),
                     ha="left", va="top", fontsize=8.5, color=GREY,
                 )  # fmt: skip
 

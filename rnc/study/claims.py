@@ -201,6 +201,11 @@ class Verdict:
         return HOLDS if held.all() else PARTLY if held.any() else FAILS
 
     @property
+    def scalable(self) -> bool:
+        """Whether a bound changes when all are halved; those that ask for a sign do not."""
+        return any(c.at or c.bound_at(0.5) != c.bound for c in self.claim.conditions)
+
+    @property
     def verdict(self) -> str:
         """The answer at the bounds as they were chosen."""
         return self.answer()

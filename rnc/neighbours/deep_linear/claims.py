@@ -99,14 +99,16 @@ def _recall_of_collapsed(seed: Seed) -> float:
 
 
 def _order_under_attack(seed: Seed) -> float:
-    """Spearman's rank correlation of class size and accuracy under PGD, the smaller of both
-    depths."""
+    """Spearman's rank correlation of class size and accuracy under PGD over the classes that
+    should not be collapsed, the smaller of both depths."""
     from scipy.stats import spearmanr
 
-    return min(
-        float(spearmanr(seed["digits"]["counts"], of["attacked"][seed["number"]]).statistic)
-        for of in seed["digits"]["depths"].values()
-    )
+    counts, found = np.array(seed["digits"]["counts"]), []
+    for of in seed["digits"]["depths"].values():
+        alive = np.array(of["predicted"][seed["number"]]) > 0
+        attacked = np.array(of["attacked"][seed["number"]])
+        found.append(float(spearmanr(counts[alive], attacked[alive]).statistic))
+    return min(found)
 
 
 def _chance(seed: Seed) -> float:
@@ -209,7 +211,7 @@ CLAIMS = (
         "ours",
         Condition("recall of collapsed classes", _recall_of_collapsed, "<=", 0.1, _chance),
         Condition(
-            "rank correlation of size and accuracy under attack",
+            "the others: rank correlation of size and accuracy under attack",
             _order_under_attack,
             ">=",
             0.5,

@@ -74,8 +74,9 @@ def on_entropy(measured: dict) -> Text:
     for depth, of in found["descent"].items():
         rank = int(sum(np.array(of["spectrum"]) > 1e-3))
         parts.append(
-            f"with ten classes and M = {depth} descent ends at {min(of['loss']):.4f} with rank "
-            f"{rank}, the simplex is at {of['simplex']:.4f} and pairs at {of['pairs']:.4f}"
+            f"with ten classes and M = {depth} descent ends at {span(of['loss'], '.4f')}, at its "
+            f"best with rank {rank}; the simplex is at {of['simplex']:.4f} and pairs at "
+            f"{of['pairs']:.4f}"
         )
     text = "; ".join(parts)
     return Text(sentence(text))

@@ -231,8 +231,9 @@ CLAIMS = (
     _claim(
         "T8",
         "deviations leave the span of the means",
-        "The share of the variance within classes in the span of the class means falls with depth "
-        "on points of the kind trained on, and not on attacked points of ST.",
+        "From the embedding to the last block the share of the variance within classes in the "
+        "span of the class means falls on points of the kind trained on, and not on attacked "
+        "points of ST.",
         "ours, from T4",
         *_falls_with_depth("share", "share", _at_start("share")),
         Condition(

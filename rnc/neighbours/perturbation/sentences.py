@@ -114,17 +114,18 @@ def on_span(measured: dict) -> Text:
     trained = [_last_over_first(measured, *kind, "share") for kind in TRAINED_ON]
     attacked = _last_over_first(measured, "ST", "pgd", "share")
     leaves = max(map(max, trained)) < 1
-    said = "falls with depth on what was trained on" if leaves else "does not fall throughout"
+    said = "is less than after the embedding" if leaves else "is not less throughout"
     reverse = (
-        "and rises on attacked points of ST"
+        "more on attacked points of ST"
         if min(attacked) > 1
-        else "and also on attacked points of ST"
+        else "less on attacked points of ST too"
         if max(attacked) < 1
-        else "and goes either way on attacked points of ST"
+        else "more or less on attacked points of ST"
     )
     return Text(
-        f"The share of the variance within classes that lies in the span of the means {said}, "
-        f"{reverse}: last over first {_each(measured, 'share', (*TRAINED_ON, ('ST', 'pgd')))}."
+        "After the last block the share of the variance within classes that lies in the span of "
+        f"the means {said} on what was trained on, and {reverse}: last over first "
+        f"{_each(measured, 'share', (*TRAINED_ON, ('ST', 'pgd')))}."
     )
 
 

@@ -156,7 +156,8 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
         "starts": f"{taken.max():.1f}",
         "transfer": span(transfer, ".0%"),
         "own": span(own, ".0%"),
-        "idle": ", so little that the last of these can show nothing" * bool(own.min() >= 0.99),
+        "idle": "; its own take so few that the last of these can show nothing"
+        * bool(own.min() >= 0.99),
     }
 
 
@@ -280,6 +281,8 @@ def outputs_move(seeds: list[Seed]) -> Outcome:
 AT_EQUAL_FIT = {
     "more": " At equal fit too it is further from collapse in NC1.",
     "less": " At equal fit it is closer to collapse in NC1.",
+    "crosses": """ So the curves cross at every seed: half way it is closer to collapse in NC1,
+        and further at the lowest loss.""",
     "mixed": """ At equal fit neither is further from collapse in NC1 by a quarter at both places
         and every seed.""",
 }
@@ -319,7 +322,8 @@ def _at_equal_loss(seeds: list[Seed], method: Method, beside: Method) -> Outcome
         return [own / other for own, other in values]
 
     before, nc1 = ratios("nc1", half), ratios("nc1", reached)
-    less = "less" if max(before + nc1) < 1 / MORE else "mixed"
+    crosses = "crosses" if max(before) < 1 < min(nc1) else "mixed"
+    less = "less" if max(before + nc1) < 1 / MORE else crosses
     return "more" if min(before + nc1) > MORE else less, {
         "loss": span(reached),
         "half": span(half),
@@ -367,8 +371,8 @@ def value_at_loss(record: Record, measure: str, loss: float) -> float:
     turns="""TRADES as published comes closest to a simplex within its training and then moves
         away: on attacked points the angles of NC2 end {end} off, and were {low} at their best;
         NC3 ends at {end3}, and was {low3}. Its logits end {trades} long, those of AT {at}.""",
-    goes_on="""TRADES as published does not turn away from a simplex by a quarter in both NC2 and
-        NC3 at every seed: on attacked points the angles of NC2 end {end} off, and were {low} at
+    goes_on="""TRADES as published turns away from a simplex by a quarter, in both NC2 and NC3, at
+        {seeds}: on attacked points the angles of NC2 end {end} off, and were {low} at
         their best; NC3 ends at {end3}, and was {low3}. Its logits end {trades} long, those of AT
         {at}.""",
 )
@@ -378,8 +382,9 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
 
     end, end3 = (end_values(seeds, TRADES, "pgd", name) for name in ("nc2_angles", "nc3"))
     low, low3 = lowest("nc2_angles"), lowest("nc3")
-    turns = (end > MORE * low).all() and (end3 > MORE * low3).all()
-    return "turns" if turns else "goes_on", {
+    turns = (end > MORE * low) & (end3 > MORE * low3)
+    return "turns" if turns.all() else "goes_on", {
+        "seeds": share_of(turns),
         "low": span(low),
         "end": span(end),
         "low3": span(low3),
@@ -394,7 +399,7 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
 
 @finding(
     AT,
-    apart="""Collapse goes on after robustness was at its best. Of the snapshots, accuracy on
+    apart="""Robustness is at its best before collapse is. Of the snapshots, accuracy on
         attacked test points is best after {epoch} epochs, {best}, and {end} at the end; meanwhile
         NC1 on attacked training points goes from {before} to {after}, and on attacked test points
         from {test_before} to {test}.""",
@@ -435,16 +440,19 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     ST,
     less="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
-        layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the
-        first layer keeps no more, within five points, than the better of what was not learnt.""",
+        layer before training it keeps {untrained}, on the pixels themselves {pixels}. So
+        there the first layer keeps no more, within five points, than the better of what was not
+        learnt. At {least}/255 it keeps {weak}, the better of the two {other}.""",
     more="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
         layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the
-        first layer has learnt something that resists.""",
+        first layer has learnt something that resists. At {least}/255 it keeps {weak}, the better
+        of the two {other}.""",
     mixed="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
         layer before training it keeps {untrained}, on the pixels themselves {pixels}. More than
-        what was not learnt, by five points, is kept at {seeds}.""",
+        what was not learnt, by five points, is kept at {seeds}. At {least}/255 it keeps {weak},
+        the better of the two {other}.""",
 )
 def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
     found = [seed[ST.title]["early"] for seed in seeds]
@@ -459,4 +467,7 @@ def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
         "radius": f"{found[0]['radii'][at]:g}",
         "clean": span([early["clean"]["first"] for early in found], ".0%"),
         "seeds": share_of(more),
+        "least": f"{found[0]['radii'][0]:g}",
+        "weak": span([early["first"][0] for early in found], ".0%"),
+        "other": span([max(early["untrained"][0], early["pixels"][0]) for early in found], ".0%"),
     } | {name: span(values, ".0%") for name, values in kept.items()}

@@ -281,8 +281,8 @@ def over_radii(seeds: list[Seed]) -> Outcome:
     AT,
     fits="""AT fits {at} of the attacked points, ST {st}. On test points AT is right on {test} (ST
         on {plain}), and on {robust} under attack.""",
-    short="""AT fits {at} of the attacked points, ST {st}. It fits 99 of 100, as at the end of its
-        training, at {seeds}. On test points AT is right on {test} (ST on {plain}), and on
+    short="""AT fits {at} of the attacked points, ST {st}. The end of its training, 99 of 100, is
+        reached at {seeds}. On test points AT is right on {test} (ST on {plain}), and on
         {robust} under attack.""",
 )
 def at_fits(seeds: list[Seed]) -> Outcome:
@@ -364,11 +364,13 @@ def spans_of_means(seeds: list[Seed]) -> Outcome:
     record = seeds[0][ST.title]
     spectrum, null = nulls.subspaces(record.num_classes, record.training.num_features)
     random = effective_rank(torch.tensor(spectrum))
-    below = [
-        method.title
+    flat = {
+        method.title: [
+            s[method.title].geometry("clean", "effective_rank") <= random for s in seeds
+        ]
         for method in (ST, AT)
-        if min(s[method.title].geometry("clean", "effective_rank") for s in seeds) <= random
-    ]
+    }
+    below = [f"{title} at {share_of(so)}" for title, so in flat.items() if any(so)]
     return "apart" if (at < 0.75 * st).all() else "alike", {
         "st": span(st),
         "at": span(at),
