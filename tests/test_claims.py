@@ -258,6 +258,16 @@ def test_spans_of_random_means_are_as_the_theory_says():
     assert nulls.subspaces(2, 3, draws=4000)[1] == pytest.approx([1.0], abs=0.02)
 
 
+def test_the_rank_of_random_means_is_that_of_other_draws():
+    ranks = []
+    for means in np.random.default_rng(1).normal(size=(200, 10, 64)):
+        values = np.linalg.svd(means - means.mean(0), compute_uv=False)[:9] ** 2
+        shares = values / values.sum()
+        ranks.append(np.exp(-(shares * np.log(shares)).sum()))
+    assert nulls.rank(10, 64) == pytest.approx(np.mean(ranks), abs=0.03)
+    assert nulls.rank(2, 10) == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("classes", "mean"),
     # of the half-line, and of a third of the plane: E r times the mean of cos over +-60 degrees

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rnc.collapse import measure, simplex_deviation
-from rnc.geometry import between_spectrum, principal_angles
+from rnc.geometry import between_spectrum, effective_rank, principal_angles
 
 DRAWS = 200
 
@@ -47,6 +47,14 @@ def subspaces(k: int, d: int, draws: int = 50) -> tuple[np.ndarray, np.ndarray]:
     spectra = torch.stack([between_spectrum(one) for one, _ in means])
     angles = torch.stack([principal_angles(one, other) for one, other in means])
     return spectra.mean(0).numpy(), angles.mean(0).numpy()
+
+
+@functools.cache
+def rank(k: int, d: int, draws: int = 50) -> float:
+    """Effective rank of Sigma_B of K random Gaussian means in D dimensions, mean over draws."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.randn(draws, k, d, dtype=torch.float64, generator=generator)
+    return float(np.mean([effective_rank(between_spectrum(one)) for one in means]))
 
 
 @functools.cache

@@ -140,7 +140,8 @@ CLAIMS = (
     _claim(
         "M3",
         "mixes of two classes lie in a channel",
-        "Mixes of two classes lie where the theory says, not on the chord of the class means.",
+        "Mixes of two classes lie nearer to where the theory says than to the chord of the class "
+        "means.",
         _FISHER,
         Condition("off theory / off chord", ratio(*_off("mixup")), "<=", 1, neutral=1),
         premises=(_fits("mixup"),),

@@ -8,6 +8,7 @@ import numpy as np
 
 from rnc.neighbours.posterior_collapse import cifar10
 from rnc.neighbours.posterior_collapse.attacks import TITLES
+from rnc.neighbours.posterior_collapse.experiments import FEW
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
 from rnc.neighbours.posterior_collapse.settings import Settings
 from rnc.study.findings import Text
@@ -140,8 +141,8 @@ def on_edits(measured: dict, settings: Settings) -> Text:
         verb = _prevented(minus, clean)
         lines.append(
             f"{words}: {span(clean, '.0%')} of clean edits are taken for the target, "
-            f"after PCA− {span(minus, '.0%')}, after PCA+ "
-            f"{span(plus, '.0%')}, so that PCA− {verb}; of PCA−'s edits "
+            f"after PCA− {span(minus, '.0%')}, so that PCA− {verb} (after PCA+ "
+            f"{span(plus, '.0%')}); of PCA−'s edits "
             f"{span(own, '.0%')} are still nearest to that of the very image, where chance gives "
             f"{1 / settings.attacked:.0%}"
         )
@@ -201,9 +202,10 @@ def on_transfer(measured: dict) -> Text:
     less = "carries over at some seeds" if max(share) >= 0.5 else "does not carry over"
     said = "carries over" if min(share) >= 0.5 else less
     return Text(
-        f"Images of PCA− made on the autoencoder of another seed: {span(other, '.1f')} dB, made "
-        f"on the own {span(own, '.1f')} dB, noise {span(noise, '.1f')} dB. Of the loss beyond "
-        f"noise {min(share):.0%} to {max(share):.0%} are left: the attack {said}."
+        f"Of the first {FEW} images of each class, kept in eight bits, those of PCA− made on the "
+        f"autoencoder of another seed: {span(other, '.1f')} dB, made on the own "
+        f"{span(own, '.1f')} dB, noise {span(noise, '.1f')} dB. Of the loss beyond noise "
+        f"{min(share):.0%} to {max(share):.0%} are left: the attack {said}."
     )
 
 
