@@ -317,8 +317,9 @@ def test_sentences_follow_the_values(measured):
     assert "with 6 layers the smallest starts never reach" in text
     assert sentences.on_entropy(measured).startswith("At none of these decays for K = 10, M = 2;")
     measured["entropy"]["pairs"]["10,2"] = [0.9, 2.1]
-    assert "better than the simplex for K = 10, M = 2 (by up to 10%)" in sentences.on_entropy(
-        measured
+    assert (
+        "better than the simplex for K = 10, M = 2 at 1 of 2 decays (by up to 10%)"
+        in sentences.on_entropy(measured)
     )
     assert "of classes of at most 5 points 0% of the test points" in sentences.on_digits(measured)
     assert "balanced 1e-06" in sentences.on_frames(measured)

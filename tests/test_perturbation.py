@@ -266,7 +266,7 @@ def measured():
     digits = {
         "start": {"clean": by_layer(1.0, 1.0, (0.5, 0.5))},
         "ST": {
-            "accuracy": fits,
+            "accuracy": fits | {"pgd": 0.6},
             "clean": by_layer(1.0, 0.2, (0.5, 0.2), (1.0, 0.9)),
             "pgd": by_layer(1.5, 1.1, (0.5, 0.6)),
         },
@@ -340,6 +340,14 @@ def test_claims_on_depth_need_networks_that_fit(measured):
         "T8",
         "T9",
     }
+
+
+def test_of_an_attack_that_takes_nothing_no_claim_on_attacked_points_applies(measured):
+    assert "ST is right on 60% of its attacked points" in sentences.on_attack(measured, Settings())
+    put(measured, "digits", ("ST", "accuracy", "pgd"), 0.95)
+    verdicts = {v.claim.id: v.verdict for v in NEIGHBOUR.judge(measured, [0])}
+    assert [id for id, verdict in verdicts.items() if verdict != "holds"] == ["T8"]
+    assert verdicts["T8"] == "not applicable"
 
 
 OTHERWISE = [  # sentence, what it says at first, what changes, what it says then

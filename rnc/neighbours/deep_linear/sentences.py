@@ -63,7 +63,8 @@ def on_entropy(measured: dict) -> Text:
         ratio = np.array(pairs) / np.array(found["simplex"][name])
         words = f"K = {classes}, M = {depth}"
         if ratio.min() < 1:
-            better.append(f"{words} (by up to {1 - ratio.min():.0%})")
+            at = f"at {(ratio < 1).sum()} of {ratio.size} decays"
+            better.append(f"{words} {at} (by up to {1 - ratio.min():.0%})")
         else:
             never.append(words)
     parts = []

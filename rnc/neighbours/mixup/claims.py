@@ -219,9 +219,9 @@ CLAIMS = (
         "attacked points of mixup do not leap",
         "Attacks leave points of a mixup network in channels between two wrong classes.",
         "ours",
-        Condition("leap seen, mixup / ST", _leap_ratio, ">=", 2, neutral=1),
+        Condition("leap seen, mixup / ST, least over attacks", _leap_ratio, ">=", 2, neutral=1),
         Condition(
-            "share between two wrong classes",
+            "share between two wrong classes, least over attacks",
             _under("mixup", "between_wrong"),
             ">=",
             0.5,

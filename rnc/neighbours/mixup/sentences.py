@@ -96,7 +96,10 @@ def on_attack(measured: dict) -> Text:
     elif max(leaps["mixup"]) < min(leaps["st"]):
         words = "Mixup leaps to vertices more exactly than ST"
     else:
-        words = "Whether mixup leaps depends on seed and attack"
+        pairs = list(zip(leaps["mixup"], leaps["st"], strict=True))
+        more, twice = (sum(a > factor * b for a, b in pairs) for factor in (1, 2))
+        words = f"Of {len(pairs)} pairs of seed and attack mixup's angle is larger than ST's at "
+        words += f"{more}, and more than twice as large at {twice}"
     sure = [
         f"{_each(measured, name, lambda of: of['attacked']['pgd']['confidence'])} ({title})"
         for name, title in (("st", "ST"), ("mixup", "mixup"))
@@ -195,7 +198,7 @@ def on_collapse(measured: dict) -> Text:
 def on_scales(found: dict[str, dict]) -> Text:
     """Which claims hold at one scale and not at another."""
     if len(found) < 2:
-        return Text("No other length or data set is recorded.")
+        return Text("No other length or data set is recorded with this mixing and attack.")
     verdicts = {scale: {v.claim.id: v.verdict for v in judged(of)} for scale, of in found.items()}
     changing = {
         id: [f"{by_id[id]} ({scale})" for scale, by_id in verdicts.items()]

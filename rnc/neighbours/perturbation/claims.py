@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from rnc.neighbours.neighbour import claim
 from rnc.study.claims import Condition, Value, constant
+from rnc.study.record import ENOUGH
 
 TRAINED_ON = (("ST", "clean"), ("AT", "clean"), ("AT", "pgd"))
 NAMES = {"clean": "clean", "pgd": "attacked"}
@@ -122,6 +123,7 @@ def _falls_with_depth(what: str, measure: str, null: Value) -> tuple[Condition, 
     )
 
 
+_ATTACKED = Condition("ST: accuracy under attack", _accuracy("ST", "pgd"), "<=", 1 - ENOUGH)
 # Both networks fit what they were trained on.
 _FITTED = (
     Condition("ST: accuracy on training points", _accuracy("ST", "clean"), ">=", 0.99),
@@ -243,7 +245,7 @@ CLAIMS = (
             1,
             neutral=1,
         ),
-        premises=_FITTED,
+        premises=(*_FITTED, _ATTACKED),
     ),
     _claim(
         "T9",

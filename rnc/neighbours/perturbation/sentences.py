@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rnc.neighbours.perturbation.claims import NAMES, TRAINED_ON
+from rnc.neighbours.perturbation.experiments import Settings
 from rnc.study.findings import Text
 from rnc.study.findings.finding import span
 
@@ -88,6 +89,18 @@ def _each(measured: dict, measure: str, kinds: tuple) -> str:
         f"{method} {NAMES[points]} "
         f"{span(_last_over_first(measured, method, points, measure), '.2f')}"
         for method, points in kinds
+    )
+
+
+def on_attack(measured: dict, settings: Settings) -> Text:
+    """The radius, and what the attack leaves."""
+    left = {
+        method: span([of[method]["accuracy"]["pgd"] for of in measured["digits"]], ".0%")
+        for method in ("ST", "AT")
+    }
+    return Text(
+        f"Attacks are of radius {settings.eps:g}/255 (ℓ∞), in the training of AT and after. ST is "
+        f"right on {left['ST']} of its attacked points, AT on {left['AT']}."
     )
 
 

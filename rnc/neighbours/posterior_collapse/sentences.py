@@ -13,6 +13,7 @@ from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
 from rnc.neighbours.posterior_collapse.settings import Settings
 from rnc.study.findings import Text
 from rnc.study.findings.finding import NOTHING, sentence, span
+from rnc.study.settings import named_seeds
 
 SAME = 0.3  # dB
 POINTS = 0.05  # of a share
@@ -26,6 +27,14 @@ def _over_seeds(found: list[dict], value: Callable[[dict], float]) -> np.ndarray
 
 def _sets(measured: dict, name: str, measure: str) -> np.ndarray:
     return _over_seeds(measured["perturbations"], lambda of: of["sets"][name][measure])
+
+
+def on_setting(settings: Settings) -> Text:
+    """How images are attacked."""
+    return Text(
+        f"Here: attacks of {settings.steps} steps, ℓ∞, ε = {settings.eps:g}/255, but where "
+        f"another radius is named; {named_seeds(settings.seeds)} of the autoencoder."
+    )
 
 
 def on_posteriors(measured: dict) -> Text:

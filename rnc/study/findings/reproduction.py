@@ -218,11 +218,11 @@ def some_classes_are_preferred(seeds: list[Seed]) -> Outcome:
 @finding(
     ST,
     arrive="""{share} of the targeted attacks arrive. The means of those that do are {angle} rad
-        from the target's vertex (scatter: {null}), {more} rad further off than where points leap
-        as they like.""",
+        from the target's vertex (scatter, of as many as an untargeted attack moves: {null}),
+        {more} rad further off than the groups of untargeted attacks.""",
     near="""{share} of the targeted attacks arrive. The means of those that do are {angle} rad from
-        the target's vertex (scatter: {null}), further off than where points leap as they like at
-        {seeds}.""",
+        the target's vertex (scatter, of as many as an untargeted attack moves: {null}), further
+        off than the groups of untargeted attacks at {seeds}.""",
     few="""{share} of the targeted attacks arrive: enough, a tenth, to say where they stand at
         {enough}.""",
 )
@@ -255,8 +255,9 @@ def targets(seeds: list[Seed]) -> Outcome:
 def over_radii(seeds: list[Seed]) -> Outcome:
     records = [seed[ST.title] for seed in seeds]
     accuracy, nc1 = (np.array([r.swept(name) for r in records]) for name in ("accuracy", "nc1"))
-    radii = records[0].radii
-    middle, most = len(radii) // 2, nc1.mean(0).argmax()
+    radii, own = records[0].radii, records[0].evaluation.attack.eps
+    middle = radii.index(own) if own in radii else len(radii) // 2
+    most = nc1.mean(0).argmax()
     largest = f"; it is largest at {radii[most]:g}/255, {span(nc1[:, most] / nc1[:, 0])} times"
     halved = accuracy[:, -1] < 0.5 * accuracy[:, 0]
     return "falls" if halved.all() else "stays", {

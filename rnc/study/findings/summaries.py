@@ -61,7 +61,10 @@ def _line(verdict: Verdict) -> str:
     # what is missed at most seeds comes first, and then what is furthest from its bound
     number = max(range(len(held)), key=lambda test: ((~held[test]).sum(), strains[test]))
     met, chance = held[number], verdict.by_chance()[number]
-    how = "most narrowly" if met.all() else f"missed at {(~met).sum()} of {len(met)}"
+    # a test that asks for a sign has no bound to be near to
+    bounded = all(c.bound != c.neutral for c in verdict.claim.conditions)
+    near = "most narrowly" if bounded else "among its tests"
+    how = near if met.all() else f"missed at {(~met).sum()} of {len(met)}"
     test = verdict.claim.conditions[number]
     line += f"; {how}: {test}, measured {verdict.measured()[number]}"
     line += "" if chance == "–" else f", {test.against} {chance}"
