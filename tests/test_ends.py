@@ -82,7 +82,7 @@ def test_one_method_is_named_by_points_with_markers_and_several_by_method():
     one = plots.training_curves({"ST": [record([0.2, 0.4])]})
     assert not one.legends
     for found in named(one):
-        assert {text.get_text() for text, _ in found} - {"collapsed"} == {
+        assert {text.get_text() for text, _ in found} - {"within the bound"} == {
             "● clean",
             "▲ PGD",
             "■ noise",
@@ -91,4 +91,4 @@ def test_one_method_is_named_by_points_with_markers_and_several_by_method():
     (key,) = two.legends
     assert [text.get_text() for text in key.get_texts()] == ["clean", "PGD", "Gaussian noise"]
     for found in named(two):
-        assert {text.get_text() for text, _ in found} - {"collapsed"} == {"ST", "AT"}
+        assert {text.get_text() for text, _ in found} - {"within the bound"} == {"ST", "AT"}
