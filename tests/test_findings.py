@@ -464,12 +464,16 @@ def weights(nc1, logits):
             [1, 2, 3],
             [9, 8, 7],
             "at every step: NC1 (3.0 times in all), length of the logits (1.3 times in all); "
-            "by more than a quarter in all: NC1 and length of the logits.",
+            "of these by more than a quarter: NC1 and length of the logits.",
         ),
-        ([1, 3, 2], [9, 8, 7], "at every step: length of the logits (1.3 times in all); by"),
-        ([1, 2, 3], [9, 8, 8.5], "at every step: NC1 (3.0 times in all); by"),
-        ([1, 1.1, 1.2], [9, 8.9, 8.8], "in all); by more than a quarter in all: none."),
-        ([1, 1, 1], [9, 9, 9], "at every step: none; by more than a quarter in all: none."),
+        (
+            [1, 3, 2],
+            [9, 8, 7],
+            "at every step: length of the logits (1.3 times in all); of these by",
+        ),
+        ([1, 2, 3], [9, 8, 8.5], "at every step: NC1 (3.0 times in all); of these by"),
+        ([1, 1.1, 1.2], [9, 8.9, 8.8], "in all); of these by more than a quarter: none."),
+        ([1, 1, 1], [9, 9, 9], "at every step: none; of these by more than a quarter: none."),
     ],
 )
 def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sentence):

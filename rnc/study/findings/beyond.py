@@ -54,10 +54,13 @@ def early_layers_attacked(seeds: list[Seed]) -> Outcome:
     AT,
     TRADES,
     TRADES_FROZEN,
+    ST,
     little="""Stronger attacks take {AT} points of robust accuracy from AT, {TRADES} from TRADES
-        and {frozen} where BatchNorm is frozen: little more than the first attack found.""",
+        and {frozen} where BatchNorm is frozen: little more than the first attack found. From ST
+        they take {ST}.""",
     much="""Stronger attacks take {AT} points of robust accuracy from AT, {TRADES} from TRADES
-        and {frozen} where BatchNorm is frozen: the first attack had not found all.""",
+        and {frozen} where BatchNorm is frozen: the first attack had not found all. From ST they
+        take {ST}.""",
 )
 def stronger_finds(seeds: list[Seed]) -> Outcome:
     def taken(method: Method) -> np.ndarray:
@@ -66,6 +69,7 @@ def stronger_finds(seeds: list[Seed]) -> Outcome:
 
     points = {"AT": taken(AT), "TRADES": taken(TRADES), "frozen": taken(TRADES_FROZEN)}
     most = max(values.max() for values in points.values())
+    points["ST"] = taken(ST)
     return "little" if most <= 5 else "much", {n: span(v, ".1f") for n, v in points.items()}
 
 
@@ -132,8 +136,8 @@ def longer_targets(seeds: list[Seed]) -> Outcome:
     TRADES,
     TRADES_FROZEN,
     sound="""The attack is not what fails: at {radius}/255 it leaves at most {last} of the points
-        of any network, {count} random starts take at most {starts} points of accuracy more
-        than one does, and perturbations that were made for ST leave {transfer} where its own
+        of any of these networks, {count} random starts take at most {starts} points of accuracy
+        more than one does, and perturbations that were made for ST leave {transfer} where its own
         leave {own}{idle}.""",
     unsound="""Not every check of the attack is passed: at {radius}/255 it leaves up to {last} of
         the points of a network, {count} random starts take up to {starts} points of
@@ -441,7 +445,7 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     less="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same
         layer before training it keeps {untrained}, on the pixels themselves {pixels}. So
-        there the first layer keeps no more, within five points, than the better of what was not
+        there the first layer does not keep five points more than the better of what was not
         learnt. At {least}/255 it keeps {weak}, the better of the two {other}.""",
     more="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
         {first} of the points ({clean} without an attack), that of the last {last}; in the same

@@ -178,7 +178,7 @@ def _over_weights(networks: Networks, seeds: list[int]) -> Text:
     factors = ", ".join(f"{title} ({span(of)} times in all)" for title, of in steady.items())
     said.append(
         f"What goes the way from collapse at every step{' and seed' * (len(seeds) > 1)}: "
-        f"{factors or 'none'}; by more than a quarter in all: {' and '.join(much) or 'none'}."
+        f"{factors or 'none'}; of these by more than a quarter: {' and '.join(much) or 'none'}."
     )
     shown = ", ".join(span(column, ".1%") for column in loss.T)
     said.append(

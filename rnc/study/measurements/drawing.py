@@ -18,9 +18,9 @@ DRAWN_POINTS = 50  # per class
 class Drawing:
     """Chooses four classes and places points and means of theirs.
 
-    The classes are those among which most attacked points leap. The axes are turned so that
-    the first class stands on top of the other three; lengths are in units of the mean length of
-    a vertex.
+    The classes are those among which most attacked points change their label. The axes are turned
+    so that the first class stands on top of the other three; lengths are in units of the mean
+    length of a vertex.
 
     Args:
         read: logits and features of all clean and all attacked (pgd) points.
