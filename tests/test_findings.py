@@ -428,14 +428,16 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     def line(name):
         return in_short(judge(records, name))
 
-    assert line("C7").startswith("- **AT collapses, attacked or not** (C7): holds (1 seed); most ")
+    assert line("C7").startswith(
+        "- **AT collapses, attacked or not** (C7): holds (1 seed); nearest to its"
+    )
     (verdict,) = judge(records, "C7")
     strains = [
         condition.strain(value)
         for condition, (value,) in zip(verdict.claim.conditions, verdict.values, strict=True)
     ]
     nearest = verdict.claim.conditions[strains.index(max(strains))]
-    assert f"most narrowly: {nearest}, measured " in line("C7")
+    assert f"nearest to its bound: {nearest}, measured " in line("C7")
     put(records["AT"][0], (END, "pgd", "nc3", -1), 0.3)
     assert "partly (1 seed); missed at 1 of 1: AT, attacked points: NC3 ≤ 0.2, " in line("C7")
     put(records["AT"][0], ("history", "loss"), [2.0] * 20)
@@ -463,17 +465,17 @@ def weights(nc1, logits):
         (
             [1, 2, 3],
             [9, 8, 7],
-            "at every step: NC1 (3.0 times in all), length of the logits (1.3 times in all); "
+            "get shorter: NC1 (3.0 times in all), length of the logits (1.3 times in all); "
             "of these by more than a quarter: NC1 and length of the logits.",
         ),
         (
             [1, 3, 2],
             [9, 8, 7],
-            "at every step: length of the logits (1.3 times in all); of these by",
+            "get shorter: length of the logits (1.3 times in all); of these by",
         ),
-        ([1, 2, 3], [9, 8, 8.5], "at every step: NC1 (3.0 times in all); of these by"),
+        ([1, 2, 3], [9, 8, 8.5], "get shorter: NC1 (3.0 times in all); of these by"),
         ([1, 1.1, 1.2], [9, 8.9, 8.8], "in all); of these by more than a quarter: none."),
-        ([1, 1, 1], [9, 9, 9], "at every step: none; of these by more than a quarter: none."),
+        ([1, 1, 1], [9, 9, 9], "get shorter: none; of these by more than a quarter: none."),
     ],
 )
 def test_the_weight_of_the_divergence_does_what_the_records_say(nc1, logits, sentence):
@@ -492,7 +494,9 @@ def test_what_more_seeds_of_one_weight_give_stands_beside_the_series():
     (other,) = weights([1, 2, 5], [9, 8, 7])[6]["TRADES"]
     other = replace(other, training=replace(other.training, seed=9))
     series[6]["TRADES"].append(other)
-    assert ". Over 2 seeds NC1 is 3.0–5.0 at β = 6. What goes the way from" in over_weights(series)
+    assert ". Over 2 seeds NC1 is 3.0–5.0 at β = 6. At every step, measures" in over_weights(
+        series
+    )
 
 
 def lengths(nc1, robust):
@@ -548,9 +552,9 @@ def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(reco
     said = say(records, "leap_over_radii")
     assert "Their means are 0.10–0.20 rad from the vertex, where scatter gives 0.30" in said
     assert "and 0.80–1.5 times as long." in said
-    assert said.endswith("at the vertices at the one seed: 8/255.")
+    assert said.endswith("nearer than scatter, at the one seed: 8/255.")
     put(records["ST"][0], ("sweep", "changed", "pgd", "length"), [None, 0.6, 1.5])
-    assert say(records, "leap_over_radii").endswith("at the vertices at the one seed: nowhere.")
+    assert say(records, "leap_over_radii").endswith("scatter, at the one seed: nowhere.")
 
 
 def test_a_spectrum_as_flat_as_by_chance_is_counted_over_seeds(records):
@@ -750,6 +754,6 @@ def test_verdicts_under_stronger_attacks_are_those_of_the_seeds_that_have_them(r
     put(records["AT"][0], ("stronger", "end"), {"pgd": {"nc1": 5.0}})
     del records["ST"][0].measured["stronger"]
     said = under_stronger(records, "C7", "C10")
-    assert said.startswith("Seeds: AT 1, TRADES 1, TRADES (frozen BN) 1")
+    assert said.startswith("Numbers of seeds: AT 1, TRADES 1, TRADES (frozen BN) 1")
     assert "C7 (holds → partly)" in said
     assert under_stronger({"ST": records["ST"]}) == NOTHING

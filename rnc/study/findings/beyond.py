@@ -245,9 +245,8 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
     of_moved = (span(values[:, moved].ravel()) for values in (angle, scattered, length))
     return "all" if (gathered == moved).all() else "some", {
         "means": "Their means are {} rad from the vertex, where scatter gives {}, and {} times as "
-        "long. By angle and mean length too they are at the vertices at every seed: ".format(
-            *of_moved
-        )
+        "long. By angle and mean length too they are at the vertices, and nearer than scatter, at "
+        "every seed: ".format(*of_moved)
         + f"{leaps or 'nowhere'}.",
         "first": f"{radii[moved][0]:g}",
         "last": f"{radii[moved][-1]:g}",
@@ -403,10 +402,9 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
 
 @finding(
     AT,
-    apart="""Robustness is at its best before collapse is. Of the snapshots, accuracy on
-        attacked test points is best after {epoch} epochs, {best}, and {end} at the end; meanwhile
-        NC1 on attacked training points goes from {before} to {after}, and on attacked test points
-        from {test_before} to {test}.""",
+    apart="""Of the snapshots, accuracy on attacked test points is best after {epoch} epochs,
+        {best}, and {end} at the end; meanwhile NC1 on attacked training points goes from {before}
+        to {after}, and on attacked test points from {test_before} to {test}.""",
     best_last="""Accuracy on attacked test points is best at the end, {end}, or as good as before:
         robustness has not ended at this length of training. NC1 on attacked training points ends
         at {after}, and on attacked test points at {test}.""",

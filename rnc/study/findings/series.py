@@ -177,8 +177,9 @@ def _over_weights(networks: Networks, seeds: list[int]) -> Text:
     ]
     factors = ", ".join(f"{title} ({span(of)} times in all)" for title, of in steady.items())
     said.append(
-        f"What goes the way from collapse at every step{' and seed' * (len(seeds) > 1)}: "
-        f"{factors or 'none'}; of these by more than a quarter: {' and '.join(much) or 'none'}."
+        f"At every step{' and seed' * (len(seeds) > 1)}, measures of collapse that grow and "
+        f"logits that get shorter: {factors or 'none'}; of these by more than a quarter: "
+        f"{' and '.join(much) or 'none'}."
     )
     shown = ", ".join(span(column, ".1%") for column in loss.T)
     said.append(

@@ -40,8 +40,8 @@ def summary(judged: Iterable[Verdict]) -> Text:
 
 
 def in_short(judged: Iterable[Verdict]) -> Text:
-    """A line for each claim: its verdict, and a test that it misses or the one that it passes most
-    narrowly."""
+    """A line for each claim: its verdict, and a test that it misses or the one that is nearest to
+    its bound."""
     return Text("\n".join(f"- {_line(verdict)}" for verdict in judged))
 
 
@@ -63,7 +63,7 @@ def _line(verdict: Verdict) -> str:
     met, chance = held[number], verdict.by_chance()[number]
     # a test that asks for a sign has no bound to be near to
     bounded = all(c.bound != c.neutral for c in verdict.claim.conditions)
-    near = "most narrowly" if bounded else "among its tests"
+    near = "nearest to its bound" if bounded else "among its tests"
     how = near if met.all() else f"missed at {(~met).sum()} of {len(met)}"
     test = verdict.claim.conditions[number]
     line += f"; {how}: {test}, measured {verdict.measured()[number]}"
@@ -102,7 +102,9 @@ def under_stronger(records: Records, *ids: str) -> Text:
         return Text(NOTHING)
     harder = {title: [one.under_stronger() for one in seeds] for title, seeds in attacked.items()}
     seeds = ", ".join(f"{title} {len(seeds)}" for title, seeds in attacked.items() if seeds)
-    return Text(f"Seeds: {seeds}. {changes(judge(attacked, *ids), judge(harder, *ids))}")
+    return Text(
+        f"Numbers of seeds: {seeds}. {changes(judge(attacked, *ids), judge(harder, *ids))}"
+    )
 
 
 def moved(before: Iterable[Verdict], after: Iterable[Verdict]) -> str:
