@@ -88,6 +88,12 @@ def test_scales_stand_side_by_side(found):
     assert [row.td.text for row in some.select("tr.rnc-claim")] == ["C3", "C8"]
 
 
+def test_of_a_claim_that_was_not_measured_nothing_is_taken_for_granted_either_way():
+    (verdict,) = judge({}, "C10a")
+    page = soup(tables.verdicts([verdict])).text
+    assert "takes for granted: – AT" in page
+
+
 def test_answers_are_a_word_for_each_claim_and_set_of_records(found):
     some = tables.answers(dict(zip("abc", found.values(), strict=True)), "C4", "C8")
     assert list(some.columns) == list("abc")

@@ -285,6 +285,8 @@ def with_findings(readme: str) -> str:
 
 def _fragments(study: Study) -> dict[str, str]:
     """Parts of pages that are made from records: name of a file to HTML."""
+    # what the page on claims measures beside its records: both show the same verdicts
+    records(study, "AT", extra=study.in_seconds("ncc_attacked"))
     found = scales(study)
     defaults = [(neighbour, neighbour.settings()) for neighbour in NEIGHBOURS]
     judged = [(one, one.judge(one.measure(chosen), chosen.seeds)) for one, chosen in defaults]
