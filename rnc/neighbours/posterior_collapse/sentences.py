@@ -8,6 +8,7 @@ import numpy as np
 
 from rnc.neighbours.posterior_collapse import cifar10
 from rnc.neighbours.posterior_collapse.attacks import TITLES
+from rnc.neighbours.posterior_collapse.claims import DESTROYED, RECONSTRUCTS
 from rnc.neighbours.posterior_collapse.experiments import FEW
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
 from rnc.neighbours.posterior_collapse.settings import Settings
@@ -17,8 +18,6 @@ from rnc.study.settings import named_seeds
 
 SAME = 0.3  # dB
 POINTS = 0.05  # of a share
-DESTROYED = 5  # dB under noise
-FAITHFUL = 25  # dB, from which on a reconstruction is one
 
 
 def _over_seeds(found: list[dict], value: Callable[[dict], float]) -> np.ndarray:
@@ -87,7 +86,7 @@ def on_reconstruction(measured: dict) -> Text:
     minus = _sets(measured, "pca_minus", "psnr")
     lost = _sets(measured, "gauss", "psnr") - minus
     less = "harms, at some seeds only," if max(lost) > 0 else "does not harm"
-    verb = "destroys" if min(lost) >= DESTROYED else "harms" if min(lost) > 0 else less
+    verb = "destroys" if min(lost) >= DESTROYED.bound else "harms" if min(lost) > 0 else less
     worse = [
         title
         for name, title in TITLES.items()
@@ -205,7 +204,7 @@ def on_transfer(measured: dict) -> Text:
     own, other = (
         _over_seeds(found, lambda of, k=key: of["pca_minus"][k]) for key in ("own", "other")
     )
-    if min(noise - own) < DESTROYED:
+    if min(noise - own) < DESTROYED.bound:
         return Text("PCA− destroys too little of its own autoencoder's for a word on another.")
     share = (noise - other) / (noise - own)
     less = "carries over at some seeds" if max(share) >= 0.5 else "does not carry over"
@@ -225,11 +224,15 @@ def on_cifar10(found: dict | None, settings: Settings) -> Text:
     sets = found["sets"]
     clean, noise, minus = (sets[name] for name in ("clean", "gauss", "pca_minus"))
     lost = noise["psnr"] - minus["psnr"]
-    same = lost >= DESTROYED and minus["length"] <= clean["length"] / 2
+    same = lost >= DESTROYED.bound and minus["length"] <= clean["length"] / 2
     said = "as on the digits" if same else "it does not work here as on the digits"
     if settings.eps != cifar10.SETTINGS.eps:
         said = "not to be compared with digits at another radius"
-    poor = " Its reconstructions are poor to begin with." if clean["psnr"] < FAITHFUL else ""
+    poor = (
+        " Its reconstructions are poor to begin with."
+        if clean["psnr"] < RECONSTRUCTS.bound
+        else ""
+    )
     return Text(
         "A wider autoencoder of 1,000 images of CIFAR-10, 64 latent numbers, one seed, from a "
         f"record, attacked at {cifar10.SETTINGS.eps:g}/255: reconstructions have "

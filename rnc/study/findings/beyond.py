@@ -438,24 +438,19 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
 # What early layers keep ----------------------------------------------------------------------
 
 
-@finding(
-    ST,
-    less="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
-        {first} of the points ({clean} without an attack), that of the last {last}; in the same
-        layer before training it keeps {untrained}, on the pixels themselves {pixels}. So
-        there the first layer does not keep five points more than the better of what was not
-        learnt. At {least}/255 it keeps {weak}, the better of the two {other}.""",
-    more="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
-        {first} of the points ({clean} without an attack), that of the last {last}; in the same
-        layer before training it keeps {untrained}, on the pixels themselves {pixels}. So the
-        first layer has learnt something that resists. At {least}/255 it keeps {weak}, the better
-        of the two {other}.""",
-    mixed="""Attacked itself at {radius}/255, the NCC classifier of the first layer of ST keeps
-        {first} of the points ({clean} without an attack), that of the last {last}; in the same
-        layer before training it keeps {untrained}, on the pixels themselves {pixels}. More than
-        what was not learnt, by five points, is kept at {seeds}. At {least}/255 it keeps {weak},
-        the better of the two {other}.""",
-)
+ATTACKED_ITSELF = """Attacked itself at {radius}/255, the NCC classifier of the first layer of ST
+    keeps {first} of the points ({clean} without an attack), that of the last {last}; in the same
+    layer before training it keeps {untrained}, on the pixels themselves {pixels}."""
+AT_LEAST_RADIUS = " At {least}/255 it keeps {weak}, the better of the two {other}."
+LEARNT = {
+    "less": """ So there the first layer does not keep five points more than the better of what was
+        not learnt.""",
+    "more": " So the first layer has learnt something that resists.",
+    "mixed": " More than what was not learnt, by five points, is kept at {seeds}.",
+}
+
+
+@finding(ST, **{name: ATTACKED_ITSELF + said + AT_LEAST_RADIUS for name, said in LEARNT.items()})
 def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
     found = [seed[ST.title]["early"] for seed in seeds]
     at = found[0]["radii"].index(seeds[0][ST.title].evaluation.attack.eps)
