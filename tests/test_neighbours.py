@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from dataclasses import asdict, dataclass
 
 import joblib
@@ -14,7 +15,7 @@ from rnc.neighbours import NEIGHBOURS
 from rnc.neighbours.neighbour import Neighbour, claim, experiment
 from rnc.neighbours.run import run
 from rnc.study import folders
-from rnc.study.claims import Condition
+from rnc.study.claims import CLAIMS, Condition
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,15 @@ def test_every_neighbour_has_a_chapter_and_names_of_its_own():
         assert (folders.CHECKOUT / "notebooks" / f"{neighbour.chapter}.md").exists()
         assert all(claim.chapter == neighbour.chapter for claim in neighbour.claims)
         assert neighbour.settings().seeds
+
+
+def test_a_bound_doubled_is_one_that_a_value_can_reach():
+    """The largest that a share, a cosine or a correlation can be is 1."""
+    for claim in (*CLAIMS, *(claim for neighbour in NEIGHBOURS for claim in neighbour.claims)):
+        for test in claim.conditions:
+            share = re.search("^(cosine|share|NCC accuracy)|agree|reached|correlation", test.what)
+            if test.relation == ">=" and share:
+                assert test.bound_at(2) <= 1, (claim.id, test.what)
 
 
 def test_a_number_is_one_setting_with_a_point_and_without():

@@ -57,8 +57,8 @@ class Condition:
         value: of a seed; nan where it cannot be formed, which satisfies no bound.
         relation: "<=" or ">=".
         bound: chosen before values were looked at.
-        neutral: the value that says nothing either way, such as 1 of a ratio; halved and doubled
-            is the bound's distance from it.
+        neutral: what halving and doubling reckon a bound from: the value that says nothing either
+            way, such as 1 of a ratio, or the best there is, such as 1 of a cosine.
         best: the best value there is, such as -1 of a correlation; no multiple of the bound goes
             beyond it. None where it is never reached.
         null: the value that chance gives, or what the claim sets itself off from; a value must be

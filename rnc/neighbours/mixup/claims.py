@@ -121,6 +121,7 @@ CLAIMS = (
             ">=",
             0.95,
             _of("mixup", "mixes", "other_cos_seen"),
+            neutral=1,
         ),
         premises=(_fits("mixup"),),
     ),

@@ -226,7 +226,7 @@ CLAIMS = (
         "an earlier attack under another name",
         "PCA− is PhotoGuard's attack on the encoder with target 0.",
         "ours",
-        Condition("signs of the gradient that agree", _signs, ">=", 0.99, constant(0.5)),
+        Condition("signs of the gradient that agree", _signs, ">=", 0.99, constant(0.5), neutral=1),
         Condition(
             "PSNR: |PCA− − descent to 0|",
             lambda seed: abs(less(_psnr("pca_minus"), _psnr("zero"))(seed)),
