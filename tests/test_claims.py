@@ -41,6 +41,7 @@ def record(method, clean, pgd, seed=0, **angles):
             "pgd": {"share": 1.0, "angle": [0.1] * 10, "length": [0.9] * 10, "nc1": 0.5},
             "targeted": {"share": 0.9, "angle": [0.15] * 10, "length": [0.9] * 10, "nc1": 0.5},
             "scatter_in_span": {"angle": [0.2] * 10, "length": [0.5] * 10, "nc1": 2.7},
+            "scatter": {"angle": [0.6] * 10, "length": [0.2] * 10, "nc1": 3.1},
         },
         "ncc_attacked": {
             points: {"network": right, "ncc": right - 0.02}
@@ -290,6 +291,14 @@ def test_the_null_of_targeted_points_is_that_of_as_many(records):
     assert verdict.nulls[2, 0] == nulls.scattered(round(0.05 * points), 10)
 
 
+@pytest.mark.parametrize("kind", ["scatter", "scatter_in_span"])
+def test_points_that_leap_gather_more_than_either_kind_of_scatter(records, kind):
+    assert all(v.verdict == "holds" for v in judge(records, "C4"))
+    put(records["ST"][0], ("changed", kind, "nc1"), 0.4)
+    (verdict,) = judge(records, "C4")
+    assert verdict.held()[:, 0].tolist() == [True, True, False, False]
+
+
 def test_a_strain_is_above_one_where_a_value_fails():
     def of(relation, bound, neutral=0.0):
         return Condition("angle", lambda seed: 0.0, relation, bound, neutral=neutral)
@@ -440,7 +449,7 @@ def test_no_attack_at_all_can_be_judged(records):
     """At radius 0 nothing leaps, and no claim about leaping holds of it."""
     put(records["ST"][0], ("trajectory", "pgd", None, -1), GOOD)
     nothing = {"share": 0.0, "angle": [None] * 10, "length": [None] * 10, "nc1": None}
-    for group in ("pgd", "targeted", "scatter_in_span"):
+    for group in ("pgd", "targeted", "scatter", "scatter_in_span"):
         records["ST"][0].measured["changed"]["values"][group] = nothing
     verdicts = {v.claim.id: v.verdict for v in judge(records)}
     assert {verdicts[c] for c in ("C3", "C4", "C5", "C6", "C12")} == {"not applicable"}

@@ -28,6 +28,7 @@ from rnc.study.findings import (
     under_stronger,
 )
 from rnc.study.findings.beyond import value_at_loss
+from rnc.study.findings.finding import span
 from rnc.study.findings.series import parted_by_luck
 from rnc.study.records import by_scale
 
@@ -92,6 +93,7 @@ def records():
                 "angle": [None, 0.2, 0.1],
                 "length": [None, 0.8, 1.5],
             },
+            "scatter": {"nc1": [None, 3.0, 3.0]},
             "scatter_in_span": {
                 "share": [0.0, 1.0, 1.0],
                 "nc1": [None, 2.0, 2.0],
@@ -414,7 +416,14 @@ def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     assert summary(after).endswith(" Do not hold here: C6 (attacks prefer some classes; 1 seed).")
     assert changes(judged, judged) == "No verdict changes."
     assert changes(judged, after) == "Verdicts change: C6 (holds → does not hold here)."
+    put(records["ST"][0], (END, "clean", "nc1", -1), 99.0)  # of C1's tests, which miss one more
+    other = [v for v in judge(records, "C1", "C2") if v.claim.id == "C1"]
     put(records["ST"][0], (END, "clean", "nc3", -1), 9.0)
+    (last,) = judge(records, "C1")
+    assert changes(other, [last]) == (
+        "No verdict changes. Tests that change where the verdict stays: C1 (ST, clean points: "
+        "NC3: ✓ → ✗)."
+    )
     idle = [v for v in judge(records) if v.verdict == "not applicable"]
     assert idle
     assert changes(idle, idle).endswith(
@@ -438,6 +447,12 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     ]
     nearest = verdict.claim.conditions[strains.index(max(strains))]
     assert f"nearest to its bound: {nearest}, measured " in line("C7")
+    other = seed_of_all(1)
+    put(other[1], (END, "clean", "nc1", -1), 9.0)
+    put(other[1], (END, "pgd", "nc3", -1), 0.3)
+    for one in by_title(*other)["AT"]:
+        both = {"ST": records["ST"], "AT": [*records["AT"], one]}
+    assert in_short(judge(both, "C7")).endswith("; 1 more missed, 1 of them not at every seed.")
     put(records["AT"][0], (END, "pgd", "nc3", -1), 0.3)
     assert "partly (1 seed); missed at 1 of 1: AT, attacked points: NC3 ≤ 0.2, " in line("C7")
     put(records["AT"][0], ("history", "loss"), [2.0] * 20)
@@ -447,6 +462,18 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     del records["AT"]
     assert line("C7") == "- **AT collapses, attacked or not** (C7): not measured."
     assert len(in_short(judge(records)).splitlines()) == len(judge(records))
+
+
+def test_a_share_that_is_not_all_or_none_is_not_rounded_to_it():
+    assert span([0.998], ".0%") == "99.8%"
+    assert span([0.0, 0.004, 1.0], ".0%") == "0%–100%"
+    assert span([0.004, 0.5], ".0%") == "0.4%–50%"
+
+
+def test_where_a_value_lies_between_snapshots_it_is_said_how_far_apart_they_are(records):
+    for title in ("AT", "TRADES"):
+        put(records[title][0], (END, "pgd", "loss"), [2.0, 0.1])
+    assert "whose losses are up to 20 times apart" in say(records, "trades_at_equal_loss")
 
 
 def weights(nc1, logits):
@@ -592,6 +619,16 @@ def test_a_drift_counts_tests_verdicts_and_what_luck_gives():
     assert f"luck, {2 / 6:.1f} would rise at every step" in said  # the others are equal
     assert "1 go towards failing at every step: 1 of C1." in said
     assert "1 go away from failing at every step: 1 of C5." in said
+    assert "set against" not in said  # it is the same at each size
+    for size, random in ((25, 2.0), (50, 1.0), (100, 0.5)):
+        for scatter in ("scatter", "scatter_in_span"):
+            put(series[size]["ST"][0], ("changed", scatter, "nc1"), random)
+    for size, nc1 in ((25, 0.5), (50, 0.45), (100, 0.4)):
+        put(series[size]["ST"][0], ("changed", "pgd", "nc1"), nc1)
+    assert (  # it falls, and what scatter gives falls further
+        "For 1 of these what they are set against, such as chance, changes too; less that, 0 go "
+        "the same way at every step."
+    ) in drift(series, "images of each class")
     assert "Verdicts change: C1 (holds → holds → partly)" in said
     del series[50]["AT"]  # what was not measured everywhere is not compared
     fewer = sum(len(v.claim.conditions) for v in judge(series[50]) if v.verdict != "not measured")

@@ -1,5 +1,6 @@
 """What the chapters on neighbouring papers share."""
 
+import itertools
 import json
 import pickle
 import re
@@ -152,12 +153,15 @@ def test_every_neighbour_has_a_chapter_and_names_of_its_own():
 
 
 def test_a_bound_doubled_is_one_that_a_value_can_reach():
-    """The largest that a share, a cosine or a correlation can be is 1."""
-    for claim in (*CLAIMS, *(claim for neighbour in NEIGHBOURS for claim in neighbour.claims)):
-        for test in claim.conditions:
+    """The largest that a share, a cosine or a correlation can be is 1; what has a bound above 0
+    cannot be below."""
+    for one in itertools.chain(CLAIMS, *(neighbour.claims for neighbour in NEIGHBOURS)):
+        for test in one.conditions:
+            if test.bound > 0 and not test.at:
+                assert min(test.bound_at(factor) for factor in (0.5, 2)) > 0, (one.id, test.what)
             share = re.search("^(cosine|share|NCC accuracy)|agree|reached|correlation", test.what)
             if test.relation == ">=" and share:
-                assert test.bound_at(2) <= 1, (claim.id, test.what)
+                assert test.bound_at(2) <= 1, (one.id, test.what)
 
 
 def test_a_number_is_one_setting_with_a_point_and_without():

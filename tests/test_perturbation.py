@@ -378,9 +378,9 @@ OTHERWISE = [  # sentence, what it says at first, what changes, what it says the
     ),
     (
         sentences.on_traces,
-        "itself falls with depth",
+        "itself is smaller in the last layer: ",
         ("digits", ("ST", "clean", "within", -1), 2.0),
-        "rises in others",
+        "and larger of others",
     ),
     (
         sentences.on_blocks,

@@ -63,10 +63,13 @@ def test_lines_and_the_table_of_a_figure_have_the_names_that_are_shown():
         assert [line.get_label() for line in axis.lines] == ["training", "test"]
     groups = {name: [None, 0.5, 0.6] for name in plots.GROUPED} | {"share": [0.0, 0.09, 0.1]}
     one.measured["sweep"] = {
-        "values": {"eps": [0, 4, 8], "changed": {"pgd": groups, "scatter_in_span": groups}}
+        "values": {
+            "eps": [0, 4, 8],
+            "changed": dict.fromkeys(("pgd", "scatter", "scatter_in_span"), groups),
+        }
     }
     for axis in plots.leap_over_radii({"ST": [one]}).axes:
-        assert [line.get_label() for line in axis.lines] == ["scatter", "ST"]
+        assert [line.get_label() for line in axis.lines] == ["scatter, all", "scatter, span", "ST"]
         for line in axis.lines:  # of groups of a few points nothing
             assert np.isfinite(line.get_ydata()).tolist() == [False, False, True]
 

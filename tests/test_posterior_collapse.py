@@ -608,8 +608,8 @@ def test_sentences_follow_the_values(measured):
     assert "so that PCA− prevents the edit" in sentences.on_edits(measured, TINY)
     assert "PCA− destroys reconstructions" in sentences.on_reconstruction(measured)
     assert (
-        "at 2 of 2 seeds that is as little as noise, within five points, from 16/255 on."
-        in sentences.on_geometry(measured, TINY)
+        "at 2 of 2 seeds that is as little as of random points, within five points, from 16/255 "
+        "on." in sentences.on_geometry(measured, TINY)
     )
     assert "SSIM 0.90, where noise leaves 0.90" in sentences.on_reconstruction(measured)
     assert sentences.on_purification(measured).endswith("won back at every seed by none.")
@@ -630,7 +630,7 @@ def test_sentences_follow_the_values(measured):
     for of in measured["radii"][0]["sets"]["pca_minus"]:
         of["ncc_own"] = 0.9
     assert (
-        "at 1 of 2 seeds that is as little as noise, within five points, from 16/255 on"
+        "at 1 of 2 seeds that is as little as of random points, within five points, from 16/255 on"
         in sentences.on_geometry(measured, TINY)
     )
 

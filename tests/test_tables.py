@@ -84,6 +84,7 @@ def test_scales_stand_side_by_side(found):
     ]
     assert [cell.text.strip() for cell in rows["C8"].find_all("td")[2:]][-1] == "– not measured"
     assert len(page.select("tr.rnc-test")) == sum(len(claim.conditions) for claim in CLAIMS)
+    assert "met at 1 of 2 seeds" in page.text
     some = soup(tables.scales(found, "C3", "C8"))
     assert [row.td.text for row in some.select("tr.rnc-claim")] == ["C3", "C8"]
 
@@ -268,6 +269,11 @@ def test_costs_are_means_over_seeds():
     page = soup(tables.costs({"digits": by_title(*records)}))
     cells = [cell.get_text(strip=True) for cell in page.select("td")]
     assert cells == ["ST", "2 min", "2 min", "cpu", "2"]
+    *_, other = seed_of_all(0)
+    for one in (other.trained, *other.measured.values()):
+        one["environment"] = {"seconds": 20, "device": "cpu", "torch": "2"}
+    page = soup(tables.costs({"digits": by_title(*records, other)}))
+    assert f"{other.training.method.title}, 1 of the seeds" in page.text
 
 
 def test_what_stands_in_a_table_is_escaped(found, monkeypatch):

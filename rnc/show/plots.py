@@ -288,13 +288,18 @@ def leap_or_scatter(records: Records) -> Figure:
 @styled
 def leap_over_radii(records: Records) -> Figure:
     """The panels of `leap_or_scatter` against the radius of the attack, for the points whose label
-    changed there and for as many that scatter in the span of the clean means; where at some seed
-    less than a tenth of the points changed it nothing is drawn."""
+    changed there and for as many that scatter; where at some seed less than a tenth of the points
+    changed it nothing is drawn."""
     (title, seeds), *_ = records.items()
     enough = np.array([record.enough_changed for record in seeds]).all(0)
+    groups = {
+        "scatter": ("targeted", "scatter, all"),
+        "scatter_in_span": ("gauss", "scatter, span"),
+        "pgd": ("pgd", title),
+    }
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.6))
     for axis, (measure, name) in zip(axes, GROUPED.items(), strict=True):
-        for group, kind, label in (("scatter_in_span", "gauss", "scatter"), ("pgd", "pgd", title)):
+        for group, (kind, label) in groups.items():
             rows = [record.swept_changed(group, measure) for record in seeds]
             shown = np.where(enough, rows, math.nan)
             colour = _colour(title) if group == "pgd" else GREY
@@ -305,7 +310,7 @@ def leap_over_radii(records: Records) -> Figure:
             axis.set_yscale("log")
         else:
             from_zero(axis, "y")
-    name_ends(figure, {title: title, "scatter": "scatter"})
+    name_ends(figure, {label: label for _, label in groups.values()})
     return figure
 
 

@@ -118,7 +118,7 @@ def plane(measured: dict) -> Figure:
 @styled
 def geometry(measured: dict) -> Figure:
     """Measures of the classes against the radius, over clean where they are sizes: PCA- and noise,
-    mean and range over seeds; dotted what points of noise alone give."""
+    mean and range over seeds; dotted what random points give."""
     floor = measured["perturbations"][0]["floor"]
     figure, axes = plt.subplots(1, 3, figsize=(6.4, 2.7))
     panels = (("between", "Tr Σ_B / clean"), ("nc1", "NC1"), ("ncc_own", "NCC, own centres"))
@@ -135,8 +135,8 @@ def geometry(measured: dict) -> Figure:
             axis.set_yticks([20, 50, 100, 200, 500], ["20", "50", "100", "200", "500"])
             axis.minorticks_off()
         if measure != "between":
-            axis.axhline(floor[measure], color=GREY, linestyle=":", label="noise alone")
-    name_ends(figure, {title: title for title in (*TITLES.values(), "noise alone")})
+            axis.axhline(floor[measure], color=GREY, linestyle=":", label="random points")
+    name_ends(figure, {title: title for title in (*TITLES.values(), "random points")})
     return figure
 
 

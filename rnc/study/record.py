@@ -213,12 +213,17 @@ class Record:
 
         Replaced are the end of the trajectory, what is about landing and changed points, and the
         layers' NCC accuracy of pgd points, beside which stand the baselines that were attacked
-        themselves: of the first layer and the pixels, where `early` was measured. The rest, such
-        as earlier epochs, the sweep and test points, is as it was.
+        themselves: of the first layer and the pixels, where `early` was measured. The last
+        layer's angles are those of the end. The rest, such as earlier epochs and layers, the
+        sweep and test points, is as it was.
         """
         stronger = self["stronger"]
         trajectory = _with_ends(self["trajectory"], stronger["end"])
-        pgd = self.layers["pgd"] | {"ncc_accuracy": stronger["layers"]["ncc_accuracy"]}
+        *early, _ = self.layers["pgd"]["nc2_angles"]
+        pgd = self.layers["pgd"] | {
+            "ncc_accuracy": stronger["layers"]["ncc_accuracy"],
+            "nc2_angles": [*early, trajectory["pgd"]["nc2_angles"][-1]],
+        }
         replaced = {
             "trajectory": trajectory,
             "leaping": stronger["leaping"],

@@ -166,7 +166,7 @@ CLAIMS = (
     _claim(
         "D6",
         "what descent finds hangs on its start",
-        "With six layers descent finds the minimum from a large start, and zero from a small one.",
+        "With six layers descent finds the minimum from a large start, and not from a small one.",
         "ours",
         Condition("minimum reached from the largest start", _reached(6, -1), ">=", 1, best=1),
         Condition("minimum reached from the smallest start", _reached(6, 0), "<=", 0),
@@ -207,7 +207,7 @@ CLAIMS = (
     _claim(
         "D10",
         "collapsed classes are lost",
-        "Classes that collapse are lost, and of the others small ones fall first under attack.",
+        "Classes that collapse are lost, and of the others the smaller an attack takes more of.",
         "ours",
         Condition("recall of collapsed classes", _recall_of_collapsed, "<=", 0.1, _chance),
         Condition(

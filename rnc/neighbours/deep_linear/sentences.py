@@ -91,9 +91,9 @@ def on_digits(measured: dict) -> Text:
     for depth, of in found["depths"].items():
         test, attacked = (np.array(of[name]).mean(0) for name in ("test", "attacked"))
         parts.append(
-            f"M = {depth}: the objective is {span(of['gap'], '.0e')} above the closed form; of "
-            f"classes of at most {counts[small].max()} points {test[small].max():.0%} of the test "
-            f"points are recognised, of the largest class {test[0]:.0%} and under attack "
+            f"M = {depth}: the objective exceeds the closed form by {span(of['gap'], '.0e')} of "
+            f"it; of classes of at most {counts[small].max()} points {test[small].max():.0%} of "
+            f"the test points are recognised, of the largest class {test[0]:.0%} and under attack "
             f"{attacked[0]:.0%}, of that of {counts[~small].min()} points {test[~small][-1]:.0%} "
             f"and {attacked[~small][-1]:.0%}"
         )

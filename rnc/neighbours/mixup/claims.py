@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from rnc.neighbours.mixup.experiments import ROBUST
 from rnc.neighbours.mixup.geometry import LAMBDAS
 from rnc.neighbours.mixup.theory import mixed_logits
 from rnc.neighbours.neighbour import Seed, claim
@@ -232,12 +233,12 @@ CLAIMS = (
     ),
     _claim(
         "M9",
-        "mixup makes networks more robust",
+        f"mixup makes networks more robust, at {ROBUST}/255",
         "A mixup network is more accurate under attack than standard training.",
         "Zhang et al. (2018)",
         *(
             Condition(
-                f"accuracy under PGD, ε 2, {part}: mixup − ST",
+                f"accuracy under PGD, ε {ROBUST}, {part}: mixup − ST",
                 less(_of("mixup", "robust", part, "pgd"), _of("st", "robust", part, "pgd")),
                 ">=",
                 0,

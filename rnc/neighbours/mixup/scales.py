@@ -8,9 +8,11 @@ from rnc.neighbours.neighbour import Experiment
 from rnc.study.claims import Verdict, judge_seeds
 
 OTHERS = {
-    "digits, 500 epochs": Settings(epochs=500, seeds=(0,)),
-    "CIFAR-10, 80 epochs": Settings("cifar10-small", epochs=80, seeds=(1,)),
-    "CIFAR-10, 400 epochs": Settings("cifar10-small", epochs=400, seeds=(2,)),
+    "digits, 500 epochs, seed 0": Settings(epochs=500, seeds=(0,)),
+    "CIFAR-10, 80 epochs (640 updates), seed 1": Settings("cifar10-small", epochs=80, seeds=(1,)),
+    "CIFAR-10, 400 epochs (3,200 updates), seed 2": Settings(
+        "cifar10-small", epochs=400, seeds=(2,)
+    ),
 }
 
 VARIANTS = ("M5", "M6")  # claims on networks that only the chapter's own scale has

@@ -146,11 +146,11 @@ def on_traces(measured: dict) -> Text:
     """Whether the variance within classes itself falls."""
     within = [_last_over_first(measured, *kind, "within") for kind in TRAINED_ON]
     if min(map(min, within)) > 1:
-        said = "Tr Σ_W itself rises with depth, so that R falls because the means spread more"
+        said = "Tr Σ_W itself is larger in the last layer: R falls because the means spread more"
     elif max(map(max, within)) < 1:
-        said = "Tr Σ_W itself falls with depth"
+        said = "Tr Σ_W itself is smaller in the last layer"
     else:
-        said = "Tr Σ_W itself falls in some networks and rises in others"
+        said = "Tr Σ_W itself is smaller in the last layer of some networks, and larger of others"
     return Text(
         f"{said}: last over first {_each(measured, 'within', TRAINED_ON)}; Tr Σ_B "
         f"{_each(measured, 'between', TRAINED_ON)}."

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rnc.neighbours.posterior_collapse import cifar10
-from rnc.neighbours.posterior_collapse.attacks import TITLES
+from rnc.neighbours.posterior_collapse.attacks import ATTACKS, TITLES
 from rnc.neighbours.posterior_collapse.claims import DESTROYED, RECONSTRUCTS
 from rnc.neighbours.posterior_collapse.experiments import FEW
 from rnc.neighbours.posterior_collapse.purification import PURIFICATIONS
@@ -65,14 +65,16 @@ def on_loss(measured: dict) -> Text:
     variance = found[0]["v"][-1]
     terms = np.array([of["gradients"][-1] for of in found])
     apart = abs(_sets(measured, "pca_minus", "psnr") - _sets(measured, "zero", "psnr"))
-    other = "end in different images" + " at some seeds" * bool(min(apart) <= SAME)
-    same = "are the same attack" if max(apart) <= SAME else other
+    judged = abs(_sets(measured, "pca_minus", "judged") - _sets(measured, "zero", "judged"))
+    other = "do not cost the same" + " at some seeds" * bool(min(apart) <= SAME)
+    same = "cost the same, by our bound on PSNR" if max(apart) <= SAME else other
     return Text(
         f"At v = {variance:g} the gradient of the mean term is {span(terms[:, 0], '.0e')} long, "
         f"that of the variance {span(terms[:, 1], '.0e')}, of the logarithm "
         f"{span(terms[:, 2], '.0e')}; {span(signs, '.2%')} of the pixels have the sign of the "
-        f"gradient of the squared mean alone. Reconstructions differ by "
-        f"{span(apart, '.2f')} dB from those of descent to 0: the two {same}."
+        f"gradient of the squared mean alone. Reconstructions have a PSNR {span(apart, '.2f')} dB "
+        f"from that of descent to 0, and {span(100 * judged, '.1f')} points more or fewer are "
+        f"still taken for their class: the two {same}."
     )
 
 
@@ -109,29 +111,33 @@ def on_geometry(measured: dict, settings: Settings) -> Text:
     shrunk = _sets(measured, "clean", "scatter") / _sets(measured, "pca_minus", "scatter")
     between = _sets(measured, "clean", "between") / _sets(measured, "pca_minus", "between")
     own = _sets(measured, "pca_minus", "ncc_own")
+    clean_own = _sets(measured, "clean", "ncc_own")
     floor = found[0]["floor"]["ncc_own"]
     lost = [_lost_at(of, floor) for of in swept]
     gone = [eps for eps in lost if eps is not None]
     if not gone:
-        said = "at no radius of the sweep is that as little as noise, within five points"
+        said = (
+            "at no radius of the sweep is that as little as of random points, within five points"
+        )
     else:
-        said = f"at {len(gone)} of {len(lost)} seeds that is as little as noise, within five "
-        said += f"points, from {span(gone, 'g')}/255 on"
+        said = f"at {len(gone)} of {len(lost)} seeds that is as little as of random points, "
+        said += f"within five points, from {span(gone, 'g')}/255 on"
     small = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["nc1"])
     small /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["nc1"])
     less = _over_seeds(swept, lambda of: of["sets"]["pca_minus"][0]["between"])
     less /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["between"])
     return Text(
-        f"Under PCA− at {settings.eps:g}/255 posterior means scatter {span(shrunk, '.0f')} times "
-        f"less, and Tr Σ_B falls {span(between, '.0f')}-fold. Centres of their own still sort "
-        f"{span(own, '.0%')} of them (noise {floor:.0%}); {said}. At "
+        f"Under PCA− at {settings.eps:g}/255 the mean squared distance of posterior means from "
+        f"that of their class falls {span(shrunk)}-fold, and Tr Σ_B falls {span(between)}-fold. "
+        f"Centres of their own sort {span(own, '.0%')} of them (of clean ones "
+        f"{span(clean_own, '.0%')}, of random points {floor:.0%}); {said}. At "
         f"{swept[0]['radii'][1]:g}/255 NC1 is {span(small, '.2f')} times what it was, while "
         f"Tr Σ_B is {span(less, '.1f')} times smaller."
     )
 
 
 def _lost_at(found: dict, floor: float) -> float | None:
-    """The least radius from which on the classes are sorted no better than noise."""
+    """The least radius from which on the classes are sorted no better than random points."""
     order = [of["ncc_own"] <= floor + POINTS for of in found["sets"]["pca_minus"]]
     beyond = [all(order[number:]) for number in range(len(order))]
     return found["radii"][beyond.index(True)] if any(beyond) else None
@@ -233,11 +239,15 @@ def on_cifar10(found: dict | None, settings: Settings) -> Text:
         if clean["psnr"] < RECONSTRUCTS.bound
         else ""
     )
+    order = sorted(ATTACKS, key=lambda name: sets[name]["psnr"])
+    each = (f"{TITLES[name]} {sets[name]['psnr']:.1f}" for name in order)
     return Text(
         "A wider autoencoder of 1,000 images of CIFAR-10, 64 latent numbers, one seed, from a "
         f"record, attacked at {cifar10.SETTINGS.eps:g}/255: reconstructions have "
         f"{clean['psnr']:.1f} dB, under noise {noise['psnr']:.1f}, under PCA− "
         f"{minus['psnr']:.1f} and through the decoder {sets['decoded']['psnr']:.1f}; "
-        f"the mean keeps {minus['length'] / clean['length']:.0%} of its length, and scatter falls "
-        f"from {clean['scatter']:.0f} to {minus['scatter']:.0f}: {said}.{poor}"
+        f"the mean keeps {minus['length'] / clean['length']:.0%} of its length, and its mean "
+        f"squared distance from that of its class falls from {clean['scatter']:.0f} to "
+        f"{minus['scatter']:.0f}: {said}.{poor} All attacks, from the one that takes most: "
+        f"{', '.join(each)}."
     )

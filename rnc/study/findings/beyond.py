@@ -152,6 +152,12 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
     transfer = np.array([checks["transfer"] for checks in found])
     own = np.array([record.end("pgd", "accuracy") for record in records])
     taken = 100 * (starts[:, 0] - starts[:, -1])
+    idle = [
+        method.title
+        for method in (AT, TRADES, TRADES_FROZEN)
+        if min(seed[method.title].end("pgd", "accuracy") for seed in seeds) >= 0.99
+    ]
+    of = "" if len(idle) == 3 else f"of {' and '.join(idle)} "
     sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
     return "sound" if sound else "unsound", {
         "radius": f"{found[0]['radii'][-1]:g}",
@@ -160,8 +166,7 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
         "starts": f"{taken.max():.1f}",
         "transfer": span(transfer, ".0%"),
         "own": span(own, ".0%"),
-        "idle": "; its own take so few that the last of these can show nothing"
-        * bool(own.min() >= 0.99),
+        "idle": f"; {of}its own take so few that the last of these can show nothing" * bool(idle),
     }
 
 
@@ -218,10 +223,10 @@ def autoattack_finds(seeds: list[Seed]) -> Outcome:
     ST,
     all="""At every radius at which a tenth of the points or more change their label
         ({first}/255 to {last}/255) the changed points gather: NC1/(K−1) of their groups is
-        {nc1}, where scatter gives {null}. {means}""",
+        {nc1}, where scatter gives at least {null}. {means}""",
     some="""Of the {count} radii at which a tenth of the points or more change their label the
         changed points gather at {gathered}, at every seed: NC1/(K−1) of their groups over all is
-        {nc1}, where scatter gives {null}. {means}""",
+        {nc1}, where scatter gives at least {null}. {means}""",
     none="""At no radius do a tenth of the points change their label and gather at its vertex at
         every seed.""",
 )
@@ -231,7 +236,10 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
 
     radii = np.array(seeds[0][ST.title].radii)
     moved = np.array([seed[ST.title].enough_changed for seed in seeds]).all(0)
-    nc1, null = (curve(group, "nc1") for group in ("pgd", "scatter_in_span"))
+    nc1, null = (
+        curve("pgd", "nc1"),
+        np.fmin(curve("scatter", "nc1"), curve("scatter_in_span", "nc1")),
+    )
     # the bounds of C4
     gathered = moved & ((nc1 <= 1) & (nc1 <= 0.5 * null)).all(0)
     if not gathered.any():
@@ -285,16 +293,20 @@ AT_EQUAL_FIT = {
     "more": " At equal fit too it is further from collapse in NC1.",
     "less": " At equal fit it is closer to collapse in NC1.",
     "crosses": """ So the curves cross at every seed: half way it is closer to collapse in NC1,
-        and further at the lowest loss.""",
+        and further at the lowest loss, by a quarter or more both times at {clearly}.""",
     "mixed": """ At equal fit neither is further from collapse in NC1 by a quarter at both places
         and every seed.""",
 }
 TRADES_BESIDE_AT = """At the lowest cross-entropy on attacked points that both reach ({loss})
     TRADES has {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3;
-    half way there from guessing, on the axis of the figure ({half}), {before} times its NC1."""
+    half way there from guessing, on the axis of the figure ({half}), {before} times its NC1 and
+    {before3} times its NC3:
+    values on straight lines of logarithms between snapshots, whose losses are up to {gap} times
+    apart."""
 FROZEN_BESIDE_TRADES = """At the lowest that TRADES with and without BatchNorm frozen reach
     ({loss}), the frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3}
-    times the NC3; half way there ({half}), {before} times the NC1."""
+    times the NC3; half way there ({half}), {before} times the NC1: values on straight lines of
+    logarithms between snapshots, whose losses are up to {gap} times apart."""
 
 
 @finding(AT, TRADES, **{name: TRADES_BESIDE_AT + end for name, end in AT_EQUAL_FIT.items()})
@@ -324,13 +336,23 @@ def _at_equal_loss(seeds: list[Seed], method: Method, beside: Method) -> Outcome
         values = ([value_at_loss(r, measure, loss) for r in pair] for loss, pair in at)
         return [own / other for own, other in values]
 
+    gaps = [
+        losses[at - 1] / losses[at]
+        for pair, *wanted in zip(pairs, reached, half, strict=True)
+        for losses in (record.curve("pgd", "loss") for record in pair)
+        for at in (_first_at(losses, loss) for loss in wanted)
+        if at
+    ]
     before, nc1 = ratios("nc1", half), ratios("nc1", reached)
     crosses = "crosses" if max(before) < 1 < min(nc1) else "mixed"
     less = "less" if max(before + nc1) < 1 / MORE else crosses
     return "more" if min(before + nc1) > MORE else less, {
+        "gap": f"{max(gaps):.2g}",
         "loss": span(reached),
         "half": span(half),
         "before": span(before),
+        "before3": span(ratios("nc3", half)),
+        "clearly": share_of(b < 1 / MORE and a > MORE for b, a in zip(before, nc1, strict=True)),
         "nc1": span(nc1),
         "angles": span(ratios("nc2_angles", reached)),
         "nc3": span(ratios("nc3", reached)),
@@ -356,11 +378,16 @@ def at_frozen_learns(seeds: list[Seed]) -> Outcome:
     }
 
 
+def _first_at(losses: np.ndarray, loss: float) -> int:
+    """The snapshot at which a loss is first reached."""
+    return int(np.argmax(losses <= loss))
+
+
 def value_at_loss(record: Record, measure: str, loss: float) -> float:
     """A measure of attacked points where the cross-entropy on them first falls to a loss, between
     two snapshots on a straight line of logarithms."""
     losses, values = record.curve("pgd", "loss"), record.curve("pgd", measure)
-    after = int(np.argmax(losses <= loss))
+    after = _first_at(losses, loss)
     if not after:
         return float(values[0])
     ends = slice(after - 1, after + 1)
@@ -410,8 +437,8 @@ def trades_turns(seeds: list[Seed]) -> Outcome:
         at {after}, and on attacked test points at {test}.""",
     together="""Accuracy on attacked test points is best after {epoch} epochs, {best}, and {end} at
         the end, when NC1 on attacked training points is {after} and on attacked test points
-        {test}: after robustness has ended, NC1 on attacked training points goes on to less than
-        half at {seeds}.""",
+        {test}: from that snapshot on NC1 on attacked training points falls to less than half at
+        {seeds}.""",
 )
 def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
     records = [seed[AT.title] for seed in seeds]
@@ -439,9 +466,10 @@ def collapse_without_robustness(seeds: list[Seed]) -> Outcome:
 
 
 ATTACKED_ITSELF = """Attacked itself at {radius}/255, the NCC classifier of the first layer of ST
-    keeps {first} of the points ({clean} without an attack), that of the last {last}; in the same
-    layer before training it keeps {untrained}, on the pixels themselves {pixels}."""
-AT_LEAST_RADIUS = " At {least}/255 it keeps {weak}, the better of the two {other}."
+    keeps {first} of the points ({clean} without an attack), that of the last layer {last}; in the
+    first layer before training it keeps {untrained}, on the pixels themselves {pixels}."""
+AT_LEAST_RADIUS = """ At {least}/255 the first layer keeps {weak}, the better of the two {other},
+    and the last layer {weak_last}."""
 LEARNT = {
     "less": """ So there the first layer does not keep five points more than the better of what was
         not learnt.""",
@@ -466,5 +494,6 @@ def early_layers_over_radii(seeds: list[Seed]) -> Outcome:
         "seeds": share_of(more),
         "least": f"{found[0]['radii'][0]:g}",
         "weak": span([early["first"][0] for early in found], ".0%"),
+        "weak_last": span([early["last"][0] for early in found], ".0%"),
         "other": span([max(early["untrained"][0], early["pixels"][0]) for early in found], ".0%"),
     } | {name: span(values, ".0%") for name, values in kept.items()}

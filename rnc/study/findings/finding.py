@@ -121,6 +121,8 @@ def span(values: Iterable[float], form: str = "") -> str:
 
 
 def _number(value: float, form: str) -> str:
+    if form == ".0%" and value not in (0, 1) and f"{value:.0%}" in ("0%", "100%"):
+        form = ".1%"  # all but none, or all but all
     return f"{value:{form or ('#.2g' if abs(value) < 100 else ',.0f')}}".rstrip(".")
 
 

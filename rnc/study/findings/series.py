@@ -18,6 +18,8 @@ from rnc.study.records import Records
 
 Series = dict[float, Records]  # by value of the setting, in ascending order
 
+TOWARDS = {"<=": 1, ">=": -1}  # failing, of a value that rises
+
 
 def one_way(values: np.ndarray) -> int:
     """1 if the values rise at every step, -1 if they fall at every step, and else 0."""
@@ -39,10 +41,20 @@ def means(verdicts: list[Verdict]) -> np.ndarray:
 def drifts(verdicts: list[Verdict]) -> list[tuple[Condition, int]]:
     """For each test of a claim, whether its value, mean over seeds, goes towards failing at every
     step of the series (1), away from it (-1), or neither (0)."""
-    towards = {"<=": 1, ">=": -1}
     return [
-        (condition, towards[condition.relation] * one_way(row))
+        (condition, TOWARDS[condition.relation] * one_way(row))
         for condition, row in zip(verdicts[0].claim.conditions, means(verdicts), strict=True)
+    ]
+
+
+def set_off_drifts(verdicts: list[Verdict]) -> list[int | None]:
+    """The same of what the values are beyond their nulls; None of a test whose null is missing or
+    stays as it is."""
+    nulls = np.array([verdict.nulls.mean(1) for verdict in verdicts]).T
+    beyond = zip(drifts(verdicts), means(verdicts) - nulls, nulls, strict=True)
+    return [
+        one_way(row) * TOWARDS[condition.relation] if np.ptp(null) > 0 else None
+        for (condition, _), row, null in beyond
     ]
 
 
@@ -60,6 +72,7 @@ def drift(series: Series, unit: str) -> Text:
     # equal values rise in no order
     luck = sum(len(set(row)) == len(row) for row in rows) / math.factorial(len(series))
     first, *_, last = series
+    set_off = [way for v in claims for way in set_off_drifts(v)]
     lines = [
         f"From {first:g} to {last:g} {unit}, {len(found)} values are compared. If their order "
         f"were luck, {luck:.1f} would rise at every step and as many fall, on average: values "
@@ -69,6 +82,16 @@ def drift(series: Series, unit: str) -> Text:
         named = Counter(claim.id for claim, _, towards in found if towards == way)
         listed = ", ".join(f"{count} of {id}" for id, count in named.items())
         lines.append(f"{named.total()} {words} at every step" + f": {listed}." * bool(listed))
+    pairs = [
+        (raw, way)
+        for (*_, raw), way in zip(found, set_off, strict=True)
+        if raw and way is not None
+    ]
+    if pairs:
+        lines.append(
+            f"For {len(pairs)} of these what they are set against, such as chance, changes too; "
+            f"less that, {sum(a == b for a, b in pairs)} go the same way at every step."
+        )
     changed = [
         f"{v[0].claim.id} ({' → '.join(one.verdict for one in v)})"
         for v in claims

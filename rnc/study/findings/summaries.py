@@ -70,8 +70,13 @@ def _line(verdict: Verdict) -> str:
     line += "" if chance == "–" else f", {test.against} {chance}"
     side = verdict.direction(number)
     line += f": {side}" if side else ""
-    others = sum(not row.all() for row in held) - 1
-    return f"{line}; {others} more missed." if others > 0 else f"{line}."
+    missed = [row for row in np.delete(held, number, 0) if not row.all()]
+    if not missed:
+        return f"{line}."
+    some = sum(row.any() for row in missed)
+    return (
+        f"{line}; {len(missed)} more missed{f', {some} of them not at every seed' * bool(some)}."
+    )
 
 
 def _named(verdict: Verdict) -> str:
@@ -88,7 +93,18 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
         for a, b in zip(before, after, strict=True)
         if a.verdict == b.verdict == NOT_APPLICABLE
     ]
-    return Text(moved(before, after) + f" Not applicable in both: {', '.join(idle)}." * bool(idle))
+    inside = [
+        f"{a.claim.id} ({condition.what}: {' → '.join('✓' if so else '✗' for so in met)})"
+        for a, b in zip(before, after, strict=True)
+        for number, condition in enumerate(a.claim.conditions)
+        if a.verdict == b.verdict not in (OPEN, NOT_APPLICABLE)
+        and len(set(met := (a.meets(number), b.meets(number)))) == 2
+    ]
+    return Text(
+        moved(before, after)
+        + f" Tests that change where the verdict stays: {', '.join(inside)}." * bool(inside)
+        + f" Not applicable in both: {', '.join(idle)}." * bool(idle)
+    )
 
 
 def under_stronger(records: Records, *ids: str) -> Text:
