@@ -310,7 +310,7 @@ def leap_over_radii(records: Records) -> Figure:
             axis.set_yscale("log")
         else:
             from_zero(axis, "y")
-    name_ends(figure, {label: label for _, label in groups.values()})
+    name_ends(figure, {label: label.replace(", ", ",\n") for _, label in groups.values()})
     return figure
 
 

@@ -73,8 +73,8 @@ def on_loss(measured: dict) -> Text:
         f"that of the variance {span(terms[:, 1], '.0e')}, of the logarithm "
         f"{span(terms[:, 2], '.0e')}; {span(signs, '.2%')} of the pixels have the sign of the "
         f"gradient of the squared mean alone. Reconstructions have a PSNR {span(apart, '.2f')} dB "
-        f"from that of descent to 0, and {span(100 * judged, '.1f')} points more or fewer are "
-        f"still taken for their class: the two {same}."
+        f"from that of descent to 0, and the shares still taken for their class differ by "
+        f"{span(100 * judged, '.1f')} points in a hundred: the two {same}."
     )
 
 
