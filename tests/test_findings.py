@@ -421,8 +421,8 @@ def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     put(records["ST"][0], (END, "clean", "nc3", -1), 9.0)
     (last,) = judge(records, "C1")
     assert changes(other, [last]) == (
-        "No verdict changes. Tests that change where the verdict stays: C1 (ST, clean points: "
-        "NC3: ✓ → ✗)."
+        "No verdict changes. Where it stays, met at more or fewer seeds: C1 (ST, clean points: "
+        "NC3: at 1 → 0 of 1 seeds)."
     )
     idle = [v for v in judge(records) if v.verdict == "not applicable"]
     assert idle
@@ -452,7 +452,7 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     put(other[1], (END, "pgd", "nc3", -1), 0.3)
     for one in by_title(*other)["AT"]:
         both = {"ST": records["ST"], "AT": [*records["AT"], one]}
-    assert in_short(judge(both, "C7")).endswith("; 1 more missed, 1 of them not at every seed.")
+    assert in_short(judge(both, "C7")).endswith("; 1 more missed, not at every seed.")
     put(records["AT"][0], (END, "pgd", "nc3", -1), 0.3)
     assert "partly (1 seed); missed at 1 of 1: AT, attacked points: NC3 ≤ 0.2, " in line("C7")
     put(records["AT"][0], ("history", "loss"), [2.0] * 20)
@@ -464,10 +464,21 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     assert len(in_short(judge(records)).splitlines()) == len(judge(records))
 
 
+def test_where_a_network_loses_nothing_the_attack_made_for_another_shows_nothing(records):
+    for title in ("AT", "TRADES", FROZEN):
+        put(records[title][0], (END, "pgd", "accuracy", -1), 0.5)
+    assert "nothing" not in say(records, "attack_is_sound")
+    put(records["AT"][0], (END, "pgd", "accuracy", -1), 1.0)
+    assert "; those made for AT take so few that the last" in say(records, "attack_is_sound")
+    for title in ("TRADES", FROZEN):
+        put(records[title][0], (END, "pgd", "accuracy", -1), 1.0)
+    assert "; their own take so few that the last" in say(records, "attack_is_sound")
+
+
 def test_a_share_that_is_not_all_or_none_is_not_rounded_to_it():
     assert span([0.998], ".0%") == "99.8%"
     assert span([0.0, 0.004, 1.0], ".0%") == "0%–100%"
-    assert span([0.004, 0.5], ".0%") == "0.4%–50%"
+    assert span([0.006, 0.5], ".0%") == "0.6%–50%"
 
 
 def test_where_a_value_lies_between_snapshots_it_is_said_how_far_apart_they_are(records):
@@ -577,7 +588,10 @@ def test_a_sweep_says_where_nc1_is_largest_if_not_at_its_end(records):
 
 def test_of_changed_points_angle_and_length_are_said_beside_their_gathering(records):
     said = say(records, "leap_over_radii")
-    assert "Their means are 0.10–0.20 rad from the vertex, where scatter gives 0.30" in said
+    assert (
+        "Their means are 0.10–0.20 rad from the vertex, where scatter in the span gives 0.30"
+        in said
+    )
     assert "and 0.80–1.5 times as long." in said
     assert said.endswith("nearer than scatter, at the one seed: 8/255.")
     put(records["ST"][0], ("sweep", "changed", "pgd", "length"), [None, 0.6, 1.5])
@@ -626,8 +640,8 @@ def test_a_drift_counts_tests_verdicts_and_what_luck_gives():
     for size, nc1 in ((25, 0.5), (50, 0.45), (100, 0.4)):
         put(series[size]["ST"][0], ("changed", "pgd", "nc1"), nc1)
     assert (  # it falls, and what scatter gives falls further
-        "For 1 of these what they are set against, such as chance, changes too; less that, 0 go "
-        "the same way at every step."
+        "For 1 of these what they are set against, such as chance, changes too: of the difference "
+        "0 go the same way at every step, 1 the other way."
     ) in drift(series, "images of each class")
     assert "Verdicts change: C1 (holds → holds → partly)" in said
     del series[50]["AT"]  # what was not measured everywhere is not compared

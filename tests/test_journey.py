@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rnc.show.journey import Moving, chart, journey, number, seen
+from rnc.study.findings.finding import span
 from rnc.study.record import NotMeasured
 from rnc.study.records import records
 from rnc.study.settings import Evaluation, Study
@@ -94,7 +95,7 @@ def test_charts_show_the_measures_of_the_records(both, given):
     assert [one["name"][0] for one in over] == ["NC1", "NC2", "NC3", "accuracy"]
     assert along[0]["values"] == [[number(x) for x in st.curve("clean", "nc1")]]
     assert over[2]["values"] == [[number(x) for x in r.swept("nc3")[:6]] for r in (st, at)]
-    assert over[3]["values"][1] == [f"{x:.0%}" for x in at.swept("accuracy")[:6]]
+    assert over[3]["values"][1] == [span([x], ".0%") for x in at.swept("accuracy")[:6]]
     for one in along + over:
         lines = np.array(one["lines"])
         assert lines.min() >= 0

@@ -9,6 +9,7 @@ import numpy as np
 from rnc.show.explorer import VIEW
 from rnc.show.plots import OUTSIDE, class_colours
 from rnc.show.tables import Table, table
+from rnc.study.findings.finding import span
 from rnc.study.record import Record
 from rnc.study.settings import scale_of
 
@@ -213,7 +214,7 @@ def chart(name: str, x: range | list[float], rows: list[np.ndarray]) -> dict:
         `x`, n; `lines`, `values` (in words), each a row per network; `ticks`, height and word.
     """
     values, x = np.array(rows), np.array(x) / max(x)
-    tell = "{:.0%}".format if name in SHARES else number
+    tell = _share if name in SHARES else number
     if name == "nc1":
         values, ticks = np.log10(values), np.arange(-9, 10)
         low, high = values.min() - 0.1, values.max() + 0.1
@@ -235,6 +236,10 @@ def chart(name: str, x: range | list[float], rows: list[np.ndarray]) -> dict:
             if 0 <= y <= 1
         ],
     }
+
+
+def _share(value: float) -> str:
+    return span([value], ".0%")
 
 
 def seen(points: list | np.ndarray) -> np.ndarray:

@@ -870,7 +870,7 @@ CLAIMS = (
     ),
     Claim(
         "C10a",
-        "and so where each is attacked itself",
+        "its NCC classifier is as robust, each attacked itself",
         "The same where network and NCC classifier are each attacked itself.",
         "not in the paper, which attacks the network",
         "09_stronger_attacks",

@@ -214,8 +214,8 @@ class Record:
         Replaced are the end of the trajectory, what is about landing and changed points, and the
         layers' NCC accuracy of pgd points, beside which stand the baselines that were attacked
         themselves: of the first layer and the pixels, where `early` was measured. The last
-        layer's angles are those of the end. The rest, such as earlier epochs and layers, the
-        sweep and test points, is as it was.
+        layer's angles are those of the end. The rest, such as earlier epochs, the sweep and test
+        points, is as it was.
         """
         stronger = self["stronger"]
         trajectory = _with_ends(self["trajectory"], stronger["end"])

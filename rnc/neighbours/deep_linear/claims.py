@@ -207,7 +207,7 @@ CLAIMS = (
     _claim(
         "D10",
         "collapsed classes are lost",
-        "Classes that collapse are lost, and of the others the smaller an attack takes more of.",
+        "Classes that collapse are lost; the smaller the others, the less is left under attack.",
         "ours",
         Condition("recall of collapsed classes", _recall_of_collapsed, "<=", 0.1, _chance),
         Condition(

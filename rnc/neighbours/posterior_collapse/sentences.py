@@ -65,7 +65,7 @@ def on_loss(measured: dict) -> Text:
     variance = found[0]["v"][-1]
     terms = np.array([of["gradients"][-1] for of in found])
     apart = abs(_sets(measured, "pca_minus", "psnr") - _sets(measured, "zero", "psnr"))
-    judged = abs(_sets(measured, "pca_minus", "judged") - _sets(measured, "zero", "judged"))
+    judged = [_sets(measured, name, "judged") for name in ("pca_minus", "zero")]
     other = "do not cost the same" + " at some seeds" * bool(min(apart) <= SAME)
     same = "cost the same, by our bound on PSNR" if max(apart) <= SAME else other
     return Text(
@@ -73,8 +73,8 @@ def on_loss(measured: dict) -> Text:
         f"that of the variance {span(terms[:, 1], '.0e')}, of the logarithm "
         f"{span(terms[:, 2], '.0e')}; {span(signs, '.2%')} of the pixels have the sign of the "
         f"gradient of the squared mean alone. Reconstructions have a PSNR {span(apart, '.2f')} dB "
-        f"from that of descent to 0, and the shares still taken for their class differ by "
-        f"{span(100 * judged, '.1f')} points in a hundred: the two {same}."
+        f"from that of descent to 0, and {span(judged[0], '.0%')} are still taken for their "
+        f"class, after descent to 0 {span(judged[1], '.0%')}: the two {same}."
     )
 
 
@@ -128,7 +128,7 @@ def on_geometry(measured: dict, settings: Settings) -> Text:
     less /= _over_seeds(swept, lambda of: of["sets"]["pca_minus"][1]["between"])
     return Text(
         f"Under PCA− at {settings.eps:g}/255 the mean squared distance of posterior means from "
-        f"that of their class falls {span(shrunk)}-fold, and Tr Σ_B falls {span(between)}-fold. "
+        f"their own mean falls {span(shrunk)}-fold, and Tr Σ_B falls {span(between)}-fold. "
         f"Centres of their own sort {span(own, '.0%')} of them (of clean ones "
         f"{span(clean_own, '.0%')}, of random points {floor:.0%}); {said}. At "
         f"{swept[0]['radii'][1]:g}/255 NC1 is {span(small, '.2f')} times what it was, while "
@@ -247,7 +247,7 @@ def on_cifar10(found: dict | None, settings: Settings) -> Text:
         f"{clean['psnr']:.1f} dB, under noise {noise['psnr']:.1f}, under PCA− "
         f"{minus['psnr']:.1f} and through the decoder {sets['decoded']['psnr']:.1f}; "
         f"the mean keeps {minus['length'] / clean['length']:.0%} of its length, and its mean "
-        f"squared distance from that of its class falls from {clean['scatter']:.0f} to "
+        f"squared distance from the mean of all falls from {clean['scatter']:.0f} to "
         f"{minus['scatter']:.0f}: {said}.{poor} All attacks, from the one that takes most: "
         f"{', '.join(each)}."
     )

@@ -137,12 +137,12 @@ def longer_targets(seeds: list[Seed]) -> Outcome:
     TRADES_FROZEN,
     sound="""The attack is not what fails: at {radius}/255 it leaves at most {last} of the points
         of any of these networks, {count} random starts take at most {starts} points of accuracy
-        more than one does, and perturbations that were made for ST leave {transfer} where its own
-        leave {own}{idle}.""",
+        more than one does, and perturbations that were made for ST leave {transfer} where each
+        network's own leave {own}{idle}.""",
     unsound="""Not every check of the attack is passed: at {radius}/255 it leaves up to {last} of
         the points of a network, {count} random starts take up to {starts} points of
         accuracy more than one does, and perturbations that were made for ST leave {transfer}
-        where its own leave {own}{idle}.""",
+        where each network's own leave {own}{idle}.""",
 )
 def attack_is_sound(seeds: list[Seed]) -> Outcome:
     records = [s[method.title] for s in seeds for method in (AT, TRADES, TRADES_FROZEN)]
@@ -157,7 +157,7 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
         for method in (AT, TRADES, TRADES_FROZEN)
         if min(seed[method.title].end("pgd", "accuracy") for seed in seeds) >= 0.99
     ]
-    of = "" if len(idle) == 3 else f"of {' and '.join(idle)} "
+    whose = "their own" if len(idle) == 3 else f"those made for {' and '.join(idle)}"
     sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
     return "sound" if sound else "unsound", {
         "radius": f"{found[0]['radii'][-1]:g}",
@@ -166,7 +166,7 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
         "starts": f"{taken.max():.1f}",
         "transfer": span(transfer, ".0%"),
         "own": span(own, ".0%"),
-        "idle": f"; {of}its own take so few that the last of these can show nothing" * bool(idle),
+        "idle": f"; {whose} take so few that the last of these can show nothing" * bool(idle),
     }
 
 
@@ -223,10 +223,10 @@ def autoattack_finds(seeds: list[Seed]) -> Outcome:
     ST,
     all="""At every radius at which a tenth of the points or more change their label
         ({first}/255 to {last}/255) the changed points gather: NC1/(K−1) of their groups is
-        {nc1}, where scatter gives at least {null}. {means}""",
+        {nc1}, where the lower of both kinds of scatter gives {null}. {means}""",
     some="""Of the {count} radii at which a tenth of the points or more change their label the
         changed points gather at {gathered}, at every seed: NC1/(K−1) of their groups over all is
-        {nc1}, where scatter gives at least {null}. {means}""",
+        {nc1}, where the lower of both kinds of scatter gives {null}. {means}""",
     none="""At no radius do a tenth of the points change their label and gather at its vertex at
         every seed.""",
 )
@@ -252,9 +252,9 @@ def leap_over_radii(seeds: list[Seed]) -> Outcome:
     leaps = ", ".join(f"{radius:g}/255" for radius in radii[gathered & there.all(0)])
     of_moved = (span(values[:, moved].ravel()) for values in (angle, scattered, length))
     return "all" if (gathered == moved).all() else "some", {
-        "means": "Their means are {} rad from the vertex, where scatter gives {}, and {} times as "
-        "long. By angle and mean length too they are at the vertices, and nearer than scatter, at "
-        "every seed: ".format(*of_moved)
+        "means": "Their means are {} rad from the vertex, where scatter in the span gives {}, and "
+        "{} times as long. By angle and mean length too they are at the vertices, and nearer than "
+        "scatter, at every seed: ".format(*of_moved)
         + f"{leaps or 'nowhere'}.",
         "first": f"{radii[moved][0]:g}",
         "last": f"{radii[moved][-1]:g}",
@@ -300,13 +300,13 @@ AT_EQUAL_FIT = {
 TRADES_BESIDE_AT = """At the lowest cross-entropy on attacked points that both reach ({loss})
     TRADES has {nc1} times the NC1 of AT, {angles} times its angles of NC2 and {nc3} times its NC3;
     half way there from guessing, on the axis of the figure ({half}), {before} times its NC1 and
-    {before3} times its NC3:
-    values on straight lines of logarithms between snapshots, whose losses are up to {gap} times
-    apart."""
+    {before3} times its NC3: values on straight lines of logarithms between snapshots, whose losses
+    are up to {gap} times apart."""
 FROZEN_BESIDE_TRADES = """At the lowest that TRADES with and without BatchNorm frozen reach
     ({loss}), the frozen one has {nc1} times the NC1, {angles} times the angles of NC2 and {nc3}
-    times the NC3; half way there ({half}), {before} times the NC1: values on straight lines of
-    logarithms between snapshots, whose losses are up to {gap} times apart."""
+    times the NC3; half way there ({half}), {before} times the NC1 and {before3} times the
+    NC3: values on straight lines of logarithms between snapshots, whose losses are up to {gap}
+    times apart."""
 
 
 @finding(AT, TRADES, **{name: TRADES_BESIDE_AT + end for name, end in AT_EQUAL_FIT.items()})

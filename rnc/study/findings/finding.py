@@ -121,7 +121,7 @@ def span(values: Iterable[float], form: str = "") -> str:
 
 
 def _number(value: float, form: str) -> str:
-    if form == ".0%" and value not in (0, 1) and f"{value:.0%}" in ("0%", "100%"):
+    if form == ".0%" and (0 < value < 0.01 or 0.99 < value < 1):
         form = ".1%"  # all but none, or all but all
     return f"{value:{form or ('#.2g' if abs(value) < 100 else ',.0f')}}".rstrip(".")
 

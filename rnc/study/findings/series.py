@@ -89,8 +89,9 @@ def drift(series: Series, unit: str) -> Text:
     ]
     if pairs:
         lines.append(
-            f"For {len(pairs)} of these what they are set against, such as chance, changes too; "
-            f"less that, {sum(a == b for a, b in pairs)} go the same way at every step."
+            f"For {len(pairs)} of these what they are set against, such as chance, changes too: "
+            f"of the difference {sum(a == b for a, b in pairs)} go the same way at every step, "
+            f"{sum(a == -b for a, b in pairs)} the other way."
         )
     changed = [
         f"{v[0].claim.id} ({' → '.join(one.verdict for one in v)})"

@@ -74,9 +74,8 @@ def _line(verdict: Verdict) -> str:
     if not missed:
         return f"{line}."
     some = sum(row.any() for row in missed)
-    return (
-        f"{line}; {len(missed)} more missed{f', {some} of them not at every seed' * bool(some)}."
-    )
+    of = f", {some} of them not at every seed" if some < len(missed) else ", not at every seed"
+    return f"{line}; {len(missed)} more missed{of * bool(some)}."
 
 
 def _named(verdict: Verdict) -> str:
@@ -94,15 +93,15 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
         if a.verdict == b.verdict == NOT_APPLICABLE
     ]
     inside = [
-        f"{a.claim.id} ({condition.what}: {' → '.join('✓' if so else '✗' for so in met)})"
+        f"{a.claim.id} ({condition.what}: at {met[0]} → {met[1]} of {len(a.met_at())} seeds)"
         for a, b in zip(before, after, strict=True)
         for number, condition in enumerate(a.claim.conditions)
         if a.verdict == b.verdict not in (OPEN, NOT_APPLICABLE)
-        and len(set(met := (a.meets(number), b.meets(number)))) == 2
+        and len(set(met := [sum(one.met_at(number)) for one in (a, b)])) == 2
     ]
     return Text(
         moved(before, after)
-        + f" Tests that change where the verdict stays: {', '.join(inside)}." * bool(inside)
+        + f" Where it stays, met at more or fewer seeds: {', '.join(inside)}." * bool(inside)
         + f" Not applicable in both: {', '.join(idle)}." * bool(idle)
     )
 
