@@ -59,14 +59,21 @@ def test_a_record_gives_numbers(empty_store, tiny):
 
 def test_under_stronger_attacks_only_the_ends_are_replaced():
     values = {
-        "trajectory": {"pgd": {"nc1": [1, 2]}, "clean": {"loss": [3, 4]}, "leap": [5, 6]},
+        "trajectory": {
+            "pgd": {"nc1": [1, 2], "nc2_angles": [0.1, 0.3]},
+            "clean": {"loss": [3, 4]},
+            "leap": [5, 6],
+        },
         "leaping": {"leap": [7]},
-        "layers": {"names": ["a"], "pgd": {"nc1": [8], "ncc_accuracy": [9]}},
+        "layers": {
+            "names": ["a", "b"],
+            "pgd": {"nc1": [7, 8], "ncc_accuracy": [8, 9], "nc2_angles": [0.2, 0.3]},
+        },
         "test": {"pgd": 1},
         "stronger": {
-            "end": {"pgd": {"nc1": 20}, "leap": 60},
+            "end": {"pgd": {"nc1": 20, "nc2_angles": 0.4}, "leap": 60},
             "leaping": {"leap": [70]},
-            "layers": {"ncc_accuracy": [90]},
+            "layers": {"ncc_accuracy": [80, 90]},
         },
     }
     study = Study.of()
@@ -74,20 +81,23 @@ def test_under_stronger_attacks_only_the_ends_are_replaced():
     one = Record(study.training("st"), study.evaluation, {}, before)
     after = one.under_stronger()
     assert after["trajectory"] == {
-        "pgd": {"nc1": [1, 20]},
+        "pgd": {"nc1": [1, 20], "nc2_angles": [0.1, 0.4]},
         "clean": {"loss": [3, 4]},
         "leap": [5, 60],
     }
     assert after["leaping"] == {"leap": [70]}
-    assert after["layers"] == {"names": ["a"], "pgd": {"nc1": [8], "ncc_accuracy": [90]}}
+    assert after["layers"] == {  # the last layer is the one whose ends these are
+        "names": ["a", "b"],
+        "pgd": {"nc1": [7, 8], "ncc_accuracy": [80, 90], "nc2_angles": [0.2, 0.4]},
+    }
     assert one["trajectory"]["leap"] == [5, 6]
     assert after.measuring_seconds == one.measuring_seconds == 4  # stronger ones were asked for
 
 
 def test_under_stronger_attacks_baselines_are_those_that_were_attacked_themselves():
     values = {
-        "trajectory": {},
-        "layers": {"pgd": {"ncc_accuracy": [0.5, 0.4]}},
+        "trajectory": {"pgd": {"nc2_angles": [0.3]}},
+        "layers": {"pgd": {"ncc_accuracy": [0.5, 0.4], "nc2_angles": [0.2, 0.3]}},
         "baselines": {"layers": {"pgd": [0.6, 0.5]}, "pixels": {"clean": 0.9, "pgd": 0.7}},
         "stronger": {"end": {}, "leaping": {}, "layers": {"ncc_accuracy": [0.3, 0.0]}},
     }
