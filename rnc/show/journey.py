@@ -91,6 +91,7 @@ def journey(st: Record, at: Record) -> Table:
         at={name: frame for name, (frame, _) in stops.items()},
         end=end,
         number=number,
+        share=_share,
         grey=OUTSIDE,
         labels=LABELS,
         features=st.training.num_features,

@@ -90,8 +90,8 @@ def drift(series: Series, unit: str) -> Text:
     if pairs:
         lines.append(
             f"For {len(pairs)} of these what they are set against, such as chance, changes too: "
-            f"of the difference {sum(a == b for a, b in pairs)} go the same way at every step, "
-            f"{sum(a == -b for a, b in pairs)} the other way."
+            f"of the values less that {sum(a == b for a, b in pairs)} go the same way at every "
+            f"step, {sum(a == -b for a, b in pairs)} the other way."
         )
     changed = [
         f"{v[0].claim.id} ({' → '.join(one.verdict for one in v)})"

@@ -93,15 +93,16 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
         if a.verdict == b.verdict == NOT_APPLICABLE
     ]
     inside = [
-        f"{a.claim.id} ({condition.what}: at {met[0]} → {met[1]} of {len(a.met_at())} seeds)"
+        f"{a.claim.id} ({condition.what}: {met[0]} → {met[1]} of {len(a.met_at())})"
         for a, b in zip(before, after, strict=True)
         for number, condition in enumerate(a.claim.conditions)
         if a.verdict == b.verdict not in (OPEN, NOT_APPLICABLE)
         and len(set(met := [sum(one.met_at(number)) for one in (a, b)])) == 2
     ]
     return Text(
-        moved(before, after)
-        + f" Where it stays, met at more or fewer seeds: {', '.join(inside)}." * bool(inside)
+        moved(before, after) + " Where a verdict stays, numbers of seeds at which tests are met: "
+        f"{', '.join(inside)}."
+        * bool(inside)
         + f" Not applicable in both: {', '.join(idle)}." * bool(idle)
     )
 
