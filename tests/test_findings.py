@@ -421,8 +421,8 @@ def test_a_summary_has_every_claim_once_and_changes_are_named(records):
     put(records["ST"][0], (END, "clean", "nc3", -1), 9.0)
     (last,) = judge(records, "C1")
     assert changes(other, [last]) == (
-        "No verdict changes. Where a verdict stays, numbers of seeds at which tests are met: "
-        "C1 (ST, clean points: NC3: 1 → 0 of 1)."
+        "No verdict changes. Where a verdict stays, tests that are met at another number of "
+        "seeds: C1 (ST, clean points: NC3: 1 → 0 of 1)."
     )
     idle = [v for v in judge(records) if v.verdict == "not applicable"]
     assert idle
@@ -464,15 +464,17 @@ def test_a_claim_in_short_names_what_it_misses_or_else_what_is_nearest_to_its_bo
     assert len(in_short(judge(records)).splitlines()) == len(judge(records))
 
 
-def test_where_a_network_loses_nothing_the_attack_made_for_another_shows_nothing(records):
+def test_where_a_network_loses_nothing_the_attack_made_for_another_shows_little(records):
     for title in ("AT", "TRADES", FROZEN):
         put(records[title][0], (END, "pgd", "accuracy", -1), 0.5)
-    assert "nothing" not in say(records, "attack_is_sound")
+    assert "little" not in say(records, "attack_is_sound")
     put(records["AT"][0], (END, "pgd", "accuracy", -1), 1.0)
-    assert "; on AT their own take so few that there the last" in say(records, "attack_is_sound")
+    assert "; on AT their own take so few that there the last of these can show little" in say(
+        records, "attack_is_sound"
+    )
     for title in ("TRADES", FROZEN):
         put(records[title][0], (END, "pgd", "accuracy", -1), 1.0)
-    assert "; their own take so few that there the last" in say(records, "attack_is_sound")
+    assert "; their own take so few that the last" in say(records, "attack_is_sound")
 
 
 def test_a_share_that_is_not_all_or_none_is_not_rounded_to_it():
@@ -640,8 +642,8 @@ def test_a_drift_counts_tests_verdicts_and_what_luck_gives():
     for size, nc1 in ((25, 0.5), (50, 0.45), (100, 0.4)):
         put(series[size]["ST"][0], ("changed", "pgd", "nc1"), nc1)
     assert (  # it falls, and what scatter gives falls further
-        "For 1 of these what they are set against, such as chance, changes too: of the values "
-        "less that 0 go the same way at every step, 1 the other way."
+        "For 1 of these what they are set against, such as chance, changes too: with that "
+        "subtracted 0 go the same way at every step, 1 the other way."
     ) in drift(series, "images of each class")
     assert "Verdicts change: C1 (holds → holds → partly)" in said
     del series[50]["AT"]  # what was not measured everywhere is not compared

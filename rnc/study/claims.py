@@ -932,6 +932,7 @@ CLAIMS = (
                 0.5,
                 _unlearnt(0, "pgd"),
                 "before training, or pixels",
+                best=1,
             ),
             Condition(
                 "NC2 angles under attack, first layer",

@@ -157,7 +157,9 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
         for method in (AT, TRADES, TRADES_FROZEN)
         if min(seed[method.title].end("pgd", "accuracy") for seed in seeds) >= 0.99
     ]
-    on = "" if len(idle) == 3 else f"on {' and '.join(idle)} "
+    whose = "their own take so few that"
+    if len(idle) < 3:
+        whose = f"on {' and '.join(idle)} {whose} there"
     sound = last.max() <= 0.01 and taken.max() <= 5 and (transfer >= own).all()
     return "sound" if sound else "unsound", {
         "radius": f"{found[0]['radii'][-1]:g}",
@@ -166,8 +168,7 @@ def attack_is_sound(seeds: list[Seed]) -> Outcome:
         "starts": f"{taken.max():.1f}",
         "transfer": span(transfer, ".0%"),
         "own": span(own, ".0%"),
-        "idle": f"; {on}their own take so few that there the last of these can show nothing"
-        * bool(idle),
+        "idle": f"; {whose} the last of these can show little" * bool(idle),
     }
 
 

@@ -90,7 +90,7 @@ def drift(series: Series, unit: str) -> Text:
     if pairs:
         lines.append(
             f"For {len(pairs)} of these what they are set against, such as chance, changes too: "
-            f"of the values less that {sum(a == b for a, b in pairs)} go the same way at every "
+            f"with that subtracted {sum(a == b for a, b in pairs)} go the same way at every "
             f"step, {sum(a == -b for a, b in pairs)} the other way."
         )
     changed = [

@@ -100,7 +100,8 @@ def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
         and len(set(met := [sum(one.met_at(number)) for one in (a, b)])) == 2
     ]
     return Text(
-        moved(before, after) + " Where a verdict stays, numbers of seeds at which tests are met: "
+        moved(before, after)
+        + " Where a verdict stays, tests that are met at another number of seeds: "
         f"{', '.join(inside)}."
         * bool(inside)
         + f" Not applicable in both: {', '.join(idle)}." * bool(idle)
