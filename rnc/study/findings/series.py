@@ -41,21 +41,21 @@ def means(verdicts: list[Verdict]) -> np.ndarray:
 def drifts(verdicts: list[Verdict]) -> list[tuple[Condition, int]]:
     """For each test of a claim, whether its value, mean over seeds, goes towards failing at every
     step of the series (1), away from it (-1), or neither (0)."""
-    return [
-        (condition, TOWARDS[condition.relation] * one_way(row))
-        for condition, row in zip(verdicts[0].claim.conditions, means(verdicts), strict=True)
-    ]
+    return list(zip(verdicts[0].claim.conditions, _ways(verdicts, means(verdicts)), strict=True))
+
+
+def _ways(verdicts: list[Verdict], rows: np.ndarray) -> list[int]:
+    """For each test the way of its row, as `drifts` counts it."""
+    pairs = zip(verdicts[0].claim.conditions, rows, strict=True)
+    return [TOWARDS[condition.relation] * one_way(row) for condition, row in pairs]
 
 
 def set_off_drifts(verdicts: list[Verdict]) -> list[int | None]:
     """The same of what the values are beyond their nulls; None of a test whose null is missing or
     stays as it is."""
     nulls = np.array([verdict.nulls.mean(1) for verdict in verdicts]).T
-    beyond = zip(drifts(verdicts), means(verdicts) - nulls, nulls, strict=True)
-    return [
-        one_way(row) * TOWARDS[condition.relation] if np.ptp(null) > 0 else None
-        for (condition, _), row, null in beyond
-    ]
+    ways = _ways(verdicts, means(verdicts) - nulls)
+    return [way if np.ptp(null) > 0 else None for way, null in zip(ways, nulls, strict=True)]
 
 
 def drift(series: Series, unit: str) -> Text:

@@ -84,8 +84,8 @@ def _named(verdict: Verdict) -> str:
 
 
 def changes(before: Iterable[Verdict], after: Iterable[Verdict]) -> Text:
-    """Which verdicts are others in the second of two judgements of the same claims, and which
-    could not be."""
+    """Which verdicts are others in the second of two judgements of the same claims, which tests
+    are met at another number of seeds where they are not, and which could not be others."""
     before, after = list(before), list(after)
     idle = [
         a.claim.id
